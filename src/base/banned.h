@@ -1,0 +1,10 @@
+/* Included before every C file: functions that cannot be used safely do not build. */
+#ifndef BASE_BANNED_H
+#define BASE_BANNED_H
+
+#include <stdio.h>
+#include <string.h>
+
+#pragma GCC poison strcpy strcat sprintf vsprintf gets strtok
+
+#endif

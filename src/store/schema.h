@@ -1,0 +1,45 @@
+/* The live tables as PostgreSQL describes them, and whether what the rules declare fits them. */
+#ifndef STORE_SCHEMA_H
+#define STORE_SCHEMA_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/error.h"
+#include "model/table.h"
+#include "store/connection.h"
+
+struct schema; /* immutable once loaded; counted holds, any thread */
+
+/* Reads the description of the named tables (as rule files name them), the applied migrations'
+ * marks and the service's own tables, in one segment on a READY connection. `done` gets a held
+ * schema, or NULL with `err`. Main thread's control connection. */
+void schema_load(struct connection *connection, const char *const *tables, size_t n_tables,
+                 void (*done)(struct schema *schema, const struct error *err, void *arg),
+                 void *arg);
+struct schema *schema_hold(struct schema *schema);
+void schema_release(struct schema *schema);
+
+/* The service's own tables and columns are there; else `err` names the migration that makes what is
+ * missing. */
+bool schema_check_migrations(const struct schema *schema, struct error *err)
+    __attribute__((warn_unused_result));
+
+/* Table, columns and conflict target exist; each declared type casts to the real one by assignment;
+ * columns that the rule leaves out have a default or may be NULL. `err` names table and column,
+ * what is declared and what is there. */
+bool schema_check_table(const struct schema *schema, const struct table_def *table,
+                        struct error *err) __attribute__((warn_unused_result));
+
+/* The table exists at all: a stream whose tables do not is not the same as one whose columns are
+ * wrong. */
+bool schema_has_table(const struct schema *schema, const char *table);
+
+/* The statement that upserts `table`'s rows, given as one array parameter per column (design:
+ * "which row wins"), quoted for this schema. *wire_types gets for each column the type that
+ * travels: VALUE_NUMERIC (decimal text) where the real column is numeric or text although the rule
+ * says float8. free() both. */
+char *schema_upsert_sql(const struct schema *schema, const struct table_def *table,
+                        enum value_type **wire_types);
+
+#endif
