@@ -25,6 +25,7 @@ struct stream_def {
     size_t identify_symbol; /* fields that fill rejected_messages.symbol and .sequence, or
                                FIELD_NONE */
     size_t identify_sequence;
+    const char *saved;          /* "Saved %d klines": the log line after commits; exactly one %d */
     bool sequence_from_tracker; /* sequence_from = "tracker" */
 };
 
