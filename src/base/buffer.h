@@ -28,8 +28,9 @@ void buffer_append_be64(struct buffer *buf, uint64_t number);
 char *buffer_reserve(struct buffer *buf, size_t size);
 /* Appends text as a JSON string, quotes included; bytes that are not UTF-8 become U+FFFD. */
 void buffer_append_json(struct buffer *buf, struct bytes text);
-/* Appends the shortest decimal text that reads back as the same double ("0.1", "50000", "1e+300");
- * NaN and the infinities as `null`. */
+/* Appends the shortest decimal text that reads back as the same double, laid out as JavaScript
+ * does: plain from 1e-6 up to below 1e21 ("0.1", "50000"), else with an exponent ("1e+300",
+ * "1e-7"). NaN and the infinities become `null`. */
 void buffer_append_double(struct buffer *buf, double number);
 struct bytes buffer_bytes(const struct buffer *buf);
 /* Empties it and keeps the memory. */

@@ -1,8 +1,11 @@
 /* One line a call on stderr, text or JSON:
+ *
  *   2026-11-25T03:00:00.123Z info  [ingest] partition market_data/3 assigned at offset 1044
- *   {"time":"2026-11-25T03:00:00.123Z","level":"info","component":"ingest","message":"partition
- * ..."} Any thread; a line is written with one write(2), so lines never mix. Control characters are
- * escaped: a message from outside cannot forge a line. Never log payloads, tokens or passwords. */
+ *   {"time":"2026-11-25T03:00:00.123Z","level":"info","component":"ingest","message":"..."}
+ *
+ * Any thread; a line is written with one write(2), so lines never mix. Control characters are
+ * escaped: a message from outside cannot forge a line. Messages are cut at 4,095 bytes. Never log
+ * payloads, tokens or passwords. */
 #ifndef BASE_LOG_H
 #define BASE_LOG_H
 
@@ -29,8 +32,7 @@ struct log_limit {
     uint64_t held_back; /* since the last line that passed */
 };
 
-/* True when a line may be written now; *held_back then says how many were not since the last one.
- */
+/* True when a line may be written now; `*held_back` then says how many were held back before it. */
 bool log_limit_pass(struct log_limit *limit, int64_t interval_ms, uint64_t *held_back);
 
 #endif

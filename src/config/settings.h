@@ -13,20 +13,20 @@
 
 struct settings {
     /* HTTP */
-    int port;                    /* PORT, 8000 (0: any free port, logged) */
-    const char *host;            /* HOST, 0.0.0.0 */
-    int http_threads;            /* HTTP_THREADS, 2; 0: no HTTP */
-    int http_max_connections;    /* HTTP_MAX_CONNECTIONS, 10000, per process */
-    int http_max_in_flight;      /* HTTP_MAX_IN_FLIGHT, 512, per process; beyond: 503 at once */
-    int http_max_header_bytes;   /* HTTP_MAX_HEADER_BYTES, 16384, URI included */
-    int http_max_body_bytes;     /* HTTP_MAX_BODY_BYTES, 65536 */
-    int http_request_timeout_ms; /* HTTP_REQUEST_TIMEOUT_MS, 10000: head and body must have arrived
-                                  */
-    int http_idle_timeout_ms;    /* HTTP_IDLE_TIMEOUT_MS, 65000: keep-alive */
-    const char *cors_origins;    /* CORS_ORIGINS, "*"; a comma list; "" sends no CORS headers */
-    const char *admin_host;      /* ADMIN_HOST, 127.0.0.1 */
-    int admin_port;              /* ADMIN_PORT, 8001 (0: any free port, logged) */
-    const char *admin_token;     /* ADMIN_TOKEN, secret; required when ADMIN_HOST is not loopback */
+    int port;                  /* PORT, 8000 (0: any free port, logged) */
+    const char *host;          /* HOST, 0.0.0.0 */
+    int http_threads;          /* HTTP_THREADS, 2; 0: no HTTP */
+    int http_max_connections;  /* HTTP_MAX_CONNECTIONS, 10000, per process */
+    int http_max_in_flight;    /* HTTP_MAX_IN_FLIGHT, 512, per process; beyond: 503 at once */
+    int http_max_header_bytes; /* HTTP_MAX_HEADER_BYTES, 16384, URI included */
+    int http_max_body_bytes;   /* HTTP_MAX_BODY_BYTES, 65536 */
+    /* HTTP_REQUEST_TIMEOUT_MS, 10000: head and body must have arrived */
+    int http_request_timeout_ms;
+    int http_idle_timeout_ms; /* HTTP_IDLE_TIMEOUT_MS, 65000: keep-alive */
+    const char *cors_origins; /* CORS_ORIGINS, "*"; a comma list; "" sends no CORS headers */
+    const char *admin_host;   /* ADMIN_HOST, 127.0.0.1 */
+    int admin_port;           /* ADMIN_PORT, 8001 (0: any free port, logged) */
+    const char *admin_token;  /* ADMIN_TOKEN, secret; required when ADMIN_HOST is not loopback */
 
     /* PostgreSQL */
     const char *database_url;    /* DATABASE_URL, secret; wins over DB_* */
@@ -43,13 +43,13 @@ struct settings {
     /* Kafka */
     const char *kafka_brokers;   /* KAFKA_BROKERS, localhost:9092 */
     const char *kafka_client_id; /* KAFKA_CLIENT_ID, core-service */
-    const char *kafka_group_id;  /* MARKET_CONSUMER_GROUP_ID, else KAFKA_GROUP_ID,
-                                    core-service-market-consumer */
-    const char
-        *kafka_config_file; /* KAFKA_CONFIG_FILE, librdkafka properties, one name=value a line */
-    int ingest_workers;     /* INGEST_WORKERS, 1; 0: no ingest */
-    int batch_size;         /* MARKET_CONSUMER_BATCH_SIZE, 10000 messages at most in one batch */
-    int batch_bytes;        /* INGEST_BATCH_BYTES, 16 MiB of payload at most in one batch */
+    /* MARKET_CONSUMER_GROUP_ID, else KAFKA_GROUP_ID, core-service-market-consumer */
+    const char *kafka_group_id;
+    /* KAFKA_CONFIG_FILE, librdkafka properties, one name=value a line */
+    const char *kafka_config_file;
+    int ingest_workers; /* INGEST_WORKERS, 1; 0: no ingest */
+    int batch_size;     /* MARKET_CONSUMER_BATCH_SIZE, 10000 messages at most in one batch */
+    int batch_bytes;    /* INGEST_BATCH_BYTES, 16 MiB of payload at most in one batch */
     int flush_ms; /* MARKET_CONSUMER_FLUSH_MS, 1000: the latest moment a gathered message is sent */
     int message_max_bytes;   /* INGEST_MESSAGE_MAX_BYTES, 1 MiB; larger ones are rejected unread */
     int prefetch_bytes;      /* INGEST_PREFETCH_BYTES, 16 MiB held by librdkafka per worker */

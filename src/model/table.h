@@ -25,8 +25,8 @@ struct track_def {
 
 struct table_def {
     const char *name; /* as in the rule file: a table on the search_path, or schema.table */
-    struct column_def
-        *columns; /* in the order of their names, so that equal definitions make equal statements */
+    /* in the order of their names, so that equal definitions make equal statements */
+    struct column_def *columns;
     size_t n_columns;
     size_t *key; /* the conflict target; indexes into columns; at least one */
     size_t n_key;

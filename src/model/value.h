@@ -26,11 +26,12 @@ struct value {
         int64_t int8;  /* VALUE_INT8, VALUE_TIME */
         double float8; /* VALUE_FLOAT8 */
         bool boolean;  /* VALUE_BOOL */
-        struct bytes
-            text; /* VALUE_TEXT, VALUE_NUMERIC, VALUE_JSON; for VALUE_FLOAT8 see `source` */
+        /* VALUE_TEXT, VALUE_NUMERIC, VALUE_JSON; for VALUE_FLOAT8 see `source` */
+        struct bytes text;
     };
-    struct bytes source; /* VALUE_FLOAT8: the decimal text it was read from where it is known, so
-                            that a numeric column gets every digit; absent otherwise */
+    /* VALUE_FLOAT8: the decimal text it was read from where it is known, so that a numeric column
+     * gets every digit; absent otherwise */
+    struct bytes source;
 };
 
 /* "text", "float8", ... as a column's type; NULL is never returned. */
@@ -45,11 +46,11 @@ bool value_type_from_field_name(struct bytes name, enum value_type *type);
 int value_compare(const struct value *a, const struct value *b);
 uint64_t value_hash(uint64_t seed, const struct value *value);
 
-/* Strict readers of text: the whole of it must be the number. */
+/* Strict readers of text: the whole of it must be the number. On false `*number` is not touched. */
 bool value_parse_int8(struct bytes text, int64_t *number);
-bool value_parse_float8(
-    struct bytes text,
-    double *number); /* decimal, finite; JSON's grammar with an optional '+' refused */
-bool value_is_numeric(struct bytes text); /* JSON's number grammar */
+/* JSON's number grammar, finite as a double. */
+bool value_parse_float8(struct bytes text, double *number);
+/* JSON's number grammar. */
+bool value_is_numeric(struct bytes text);
 
 #endif

@@ -19,8 +19,8 @@ struct stream_def {
     struct reader_plan *plan; /* NULL when there are no fields */
     struct table_def *tables; /* sorted by name */
     size_t n_tables;
-    size_t *
-        dense; /* numbering = { dense = {...} }: fields that name a numbered series; NULL: global */
+    /* numbering = { dense = {...} }: fields that name a numbered series; NULL: global */
+    size_t *dense;
     size_t n_dense;
     size_t identify_symbol; /* fields that fill rejected_messages.symbol and .sequence, or
                                FIELD_NONE */

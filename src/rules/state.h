@@ -27,8 +27,8 @@ struct rules_options {
     size_t message_max_bytes; /* larger messages are rejected before Lua sees them */
     const char *env_allow; /* comma list of variables that cs.env may read beyond the built-in ones;
                               NULL: none */
-    struct metrics
-        *metrics; /* for cs.counter and the rules' own counters; NULL: not counted (check, try) */
+    /* for cs.counter and the rules' own counters; NULL: not counted (check, try) */
+    struct metrics *metrics;
 };
 
 /* Builds the state: sandbox, limits, init.lua and all that it requires, definitions extracted and
@@ -73,8 +73,8 @@ struct map_result {
     struct bytes reason;     /* MAP_SKIP, MAP_REJECT */
     struct row *rows;        /* MAP_ROWS: at least one; ordered by table */
     size_t n_rows;
-    struct bytes
-        symbol; /* what stream_def.identify_* could read, whatever the verdict; absent when not */
+    /* what stream_def.identify_* could read, whatever the verdict; absent when not */
+    struct bytes symbol;
     bool has_sequence;
     int64_t sequence;
 };
