@@ -6,6 +6,7 @@
 #ifndef METRICS_METRICS_H
 #define METRICS_METRICS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -17,8 +18,8 @@ struct gauge;     /* any double */
 struct histogram; /* fixed buckets, given when its family is first named */
 
 struct label {
-    const char *name;  /* a literal */
-    const char *value; /* copied; any UTF-8, escaped on output */
+    const char *name;
+    const char *value; /* any text, escaped on output */
 };
 
 /* A family has at most this many series; later ones share one in which every label value is
@@ -28,9 +29,9 @@ struct label {
 struct metrics *metrics_new(void);
 void metrics_free(struct metrics *metrics);
 
-/* Find or make. `name` and `help` are literals, `name` by Prometheus' conventions
- * (core_service_..._total for counters); naming one family with two kinds or two label sets aborts.
- */
+/* Find or make; every text is copied. `name` by Prometheus' conventions (core_service_..._total for
+ * counters): letters, digits and underscores. The labels of a family come in one order always.
+ * Naming one family with two kinds, bounds or label sets aborts. */
 struct counter *metrics_counter(struct metrics *metrics, const char *name, const char *help,
                                 const struct label *labels, size_t n_labels);
 struct gauge *metrics_gauge(struct metrics *metrics, const char *name, const char *help,
@@ -38,6 +39,11 @@ struct gauge *metrics_gauge(struct metrics *metrics, const char *name, const cha
 struct histogram *metrics_histogram(struct metrics *metrics, const char *name, const char *help,
                                     const double *bounds, size_t n_bounds,
                                     const struct label *labels, size_t n_labels);
+
+/* True when metrics_counter() would take these: to be asked first where a name comes from outside.
+ */
+bool metrics_accepts_counter(struct metrics *metrics, const char *name, const struct label *labels,
+                             size_t n_labels);
 
 void counter_add(struct counter *counter, uint64_t amount);
 uint64_t counter_get(const struct counter *counter);

@@ -41,12 +41,14 @@ const char *value_type_field_name(enum value_type type);
 bool value_type_from_column_name(struct bytes name, enum value_type *type);
 bool value_type_from_field_name(struct bytes name, enum value_type *type);
 
-/* A total order within one type, NULL lowest; numeric text compares by value. For sorting keys and
- * for "which row wins". */
+/* A total order within one type, NULL lowest; numeric text compares by value, exactly: "1.50"
+ * equals "15e-1". For sorting keys and for "which row wins". Values of two types abort. */
 int value_compare(const struct value *a, const struct value *b);
+/* Values that compare as equal hash alike. */
 uint64_t value_hash(uint64_t seed, const struct value *value);
 
 /* Strict readers of text: the whole of it must be the number. On false `*number` is not touched. */
+/* Digits and an optional minus, within 64 bits; no leading zeros, "5.0" is none. */
 bool value_parse_int8(struct bytes text, int64_t *number);
 /* JSON's number grammar, finite as a double. */
 bool value_parse_float8(struct bytes text, double *number);
