@@ -23,13 +23,13 @@ struct rules_snapshot {
     char hash[SHA256_HEX_SIZE]; /* over paths and contents */
 };
 
-/* Reads `dir` through links. At most 1,000 files and 8 MiB. Blocking: main thread only. NULL with
- * `err`. */
+/* Reads `dir` through links, until two reads in a row agree. At most 1,000 files and 8 MiB, all of
+ * it UTF-8 text. Blocking: main thread only. NULL with `err`. */
 struct rules_snapshot *rules_snapshot_read(const char *dir, struct error *err)
     __attribute__((warn_unused_result));
 
 /* The same from an uncompressed ustar archive (POST /admin/rules/check). Names that are absolute or
- * climb with ".." are errors. */
+ * climb with ".." are errors, so are Lua files that are links. */
 struct rules_snapshot *rules_snapshot_from_tar(struct bytes tar, struct error *err)
     __attribute__((warn_unused_result));
 
@@ -39,6 +39,7 @@ struct rules_snapshot *rules_snapshot_from_json(struct bytes json, struct error 
     __attribute__((warn_unused_result));
 
 struct rules_snapshot *rules_snapshot_copy(const struct rules_snapshot *snapshot);
+/* NULL is accepted. */
 void rules_snapshot_free(struct rules_snapshot *snapshot);
 
 #endif

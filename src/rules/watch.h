@@ -7,10 +7,13 @@
 struct event_base;
 struct rules_watch;
 
-/* `on_change` is called once for a change, when two scans in a row after it were equal. The state
- * at creation counts as seen. */
+/* `on_change` is called once for a change, when two scans in a row after it were equal; it may free
+ * the watch. The state at creation counts as seen: make the watch before the rules are read. A
+ * directory that cannot be looked at (missing for a moment) is no change; when that lasts it is
+ * logged. With `interval_ms` 0 nothing is watched. */
 struct rules_watch *rules_watch_new(struct event_base *base, const char *dir, int interval_ms,
                                     void (*on_change)(void *arg), void *arg);
+/* NULL is accepted. */
 void rules_watch_free(struct rules_watch *watch);
 
 #endif
