@@ -14,8 +14,8 @@ struct rules_generation {
     int64_t published_at_ms;
     struct rules_state **states; /* one for each slot; a thread touches only its own */
     size_t n_slots;
-    int holds; /* under the registry's lock */
-    struct rules_generation *next_retired;
+    int holds;                             /* under the registry's lock */
+    struct rules_generation *next_retired; /* the registry's */
 };
 
 struct rules_registry;
@@ -30,13 +30,13 @@ struct rules_generation *rules_generation_build(struct rules_snapshot *snapshot,
                                                 const struct rules_options *options,
                                                 struct error *err)
     __attribute__((warn_unused_result));
-/* For a generation that was never published. */
+/* For a generation that was never published. NULL is accepted. */
 void rules_generation_free(struct rules_generation *generation);
 
 /* The definitions: equal in all states of a generation, taken from the first. */
 const struct rules_def *rules_generation_def(const struct rules_generation *generation);
 
-/* From here on every acquire returns it. Main thread. */
+/* From here on every acquire returns it; the registry owns it. Main thread. */
 void rules_registry_publish(struct rules_registry *registry, struct rules_generation *generation,
                             uint64_t number);
 
