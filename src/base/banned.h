@@ -5,6 +5,10 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Macros where clang builds with _FORTIFY_SOURCE. */
+#undef sprintf
+#undef vsprintf
+
 #pragma GCC poison strcpy strcat sprintf vsprintf gets strtok
 
 #endif
