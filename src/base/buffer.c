@@ -170,36 +170,43 @@ static void append_exponent_form(struct buffer *buf, const struct decimal *decim
     buffer_printf(buf, "e%+d", decimal->point - 1);
 }
 
+static void append_plain_form(struct buffer *buf, const struct decimal *decimal)
+{
+    size_t n_digits = (size_t)decimal->n_digits;
+    if (decimal->point <= 0) {
+        buffer_append_string(buf, "0.");
+        append_zeros(buf, -decimal->point);
+        buffer_append(buf, decimal->digits, n_digits);
+    } else if (decimal->point >= decimal->n_digits) {
+        buffer_append(buf, decimal->digits, n_digits);
+        append_zeros(buf, decimal->point - decimal->n_digits);
+    } else {
+        size_t whole = (size_t)decimal->point;
+        buffer_append(buf, decimal->digits, whole);
+        buffer_append_byte(buf, '.');
+        buffer_append(buf, decimal->digits + whole, n_digits - whole);
+    }
+}
+
 void buffer_append_double(struct buffer *buf, double number)
 {
     if (!isfinite(number)) {
         buffer_append_string(buf, "null");
         return;
     }
+    double magnitude = fabs(number);
     if (signbit(number))
         buffer_append_byte(buf, '-');
-    if (number == 0) {
-        buffer_append_byte(buf, '0');
+    if (magnitude < 1e15 && magnitude == floor(magnitude)) { /* the short way for whole numbers */
+        buffer_printf(buf, "%.0f", magnitude);
         return;
     }
     struct decimal decimal;
-    shortest_decimal(fabs(number), &decimal);
-    size_t n_digits = (size_t)decimal.n_digits;
-    if (decimal.point > 21 || decimal.point < -5) {
+    shortest_decimal(magnitude, &decimal);
+    if (decimal.point > 21 || decimal.point < -5)
         append_exponent_form(buf, &decimal);
-    } else if (decimal.point <= 0) {
-        buffer_append_string(buf, "0.");
-        append_zeros(buf, -decimal.point);
-        buffer_append(buf, decimal.digits, n_digits);
-    } else if (decimal.point >= decimal.n_digits) {
-        buffer_append(buf, decimal.digits, n_digits);
-        append_zeros(buf, decimal.point - decimal.n_digits);
-    } else {
-        size_t whole = (size_t)decimal.point;
-        buffer_append(buf, decimal.digits, whole);
-        buffer_append_byte(buf, '.');
-        buffer_append(buf, decimal.digits + whole, n_digits - whole);
-    }
+    else
+        append_plain_form(buf, &decimal);
 }
 
 struct bytes buffer_bytes(const struct buffer *buf)

@@ -1,6 +1,5 @@
 #include "metrics/metrics.h"
 
-#include <inttypes.h>
 #include <math.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -8,63 +7,7 @@
 #include <string.h>
 
 #include "base/memory.h"
-#include "base/utf8.h"
-
-struct counter {
-    _Atomic uint64_t total;
-};
-
-struct gauge {
-    _Atomic uint64_t bits; /* of a double: not every machine has atomic doubles */
-    atomic_bool hidden;
-};
-
-struct histogram {
-    const double *bounds; /* the family's */
-    size_t n_bounds;
-    _Atomic uint64_t sum_bits;
-    _Atomic uint64_t *buckets; /* n_bounds + 1: how many fell into each alone, the last is +Inf */
-};
-
-enum kind { KIND_COUNTER, KIND_GAUGE, KIND_HISTOGRAM };
-static const char *const kind_names[] = {"counter", "gauge", "histogram"};
-
-/* One set of label values of a family. */
-struct series {
-    struct series *next;
-    char *labels; /* as they are written: symbol="BTCUSDT",stream="klines"; "" without labels */
-    union {
-        struct counter counter;
-        struct gauge gauge;
-        struct histogram histogram;
-    };
-};
-
-struct family {
-    struct family *next; /* by name */
-    char *name;
-    char *help;
-    enum kind kind;
-    char **label_names;
-    size_t n_labels;
-    double *bounds;
-    size_t n_bounds;
-    struct series *series; /* in the order they were made */
-    struct series **series_end;
-    size_t n_series;
-};
-
-struct collector {
-    struct collector *next;
-    void (*collect)(void *arg);
-    void *arg;
-};
-
-struct metrics {
-    pthread_mutex_t lock; /* over the lists, not over the numbers */
-    struct family *families;
-    struct collector *collectors;
-};
+#include "metrics/registry.h"
 
 /* ---- numbers that several threads write ---- */
 
@@ -75,19 +18,12 @@ static uint64_t bits_of(double number)
     return bits;
 }
 
-static double double_of(uint64_t bits)
-{
-    double number;
-    memcpy(&number, &bits, sizeof number);
-    return number;
-}
-
 static void add_to_bits(_Atomic uint64_t *bits, double amount)
 {
     uint64_t seen = atomic_load_explicit(bits, memory_order_relaxed);
     uint64_t wanted;
     do {
-        wanted = bits_of(double_of(seen) + amount);
+        wanted = bits_of(metrics_double(seen) + amount);
     } while (!atomic_compare_exchange_weak_explicit(bits, &seen, wanted, memory_order_relaxed,
                                                     memory_order_relaxed));
 }
@@ -116,7 +52,7 @@ void gauge_add(struct gauge *gauge, double amount)
 
 double gauge_get(const struct gauge *gauge)
 {
-    return double_of(atomic_load_explicit(&gauge->bits, memory_order_relaxed));
+    return metrics_double(atomic_load_explicit(&gauge->bits, memory_order_relaxed));
 }
 
 void gauge_hide(struct gauge *gauge)
@@ -265,26 +201,6 @@ static bool family_fits(const struct family *family, const struct wanted *wanted
     return true;
 }
 
-/* Backslash and newline are escaped, in label values the quote too; what is no UTF-8 becomes
- * U+FFFD. */
-static void append_escaped(struct buffer *out, const char *text, bool quote)
-{
-    struct bytes rest = bytes_of_string(text);
-    while (rest.size > 0) {
-        size_t size = utf8_char_size(rest);
-        if (size == 0)
-            buffer_append_string(out, "\xef\xbf\xbd");
-        else if (rest.data[0] == '\n')
-            buffer_append_string(out, "\\n");
-        else if (rest.data[0] == '\\' || (quote && rest.data[0] == '"'))
-            buffer_printf(out, "\\%c", rest.data[0]);
-        else
-            buffer_append(out, rest.data, size);
-        size = size ? size : 1;
-        rest = bytes_of(rest.data + size, rest.size - size);
-    }
-}
-
 /* `value` stands for every label when it is given. The caller frees the text. */
 static char *make_labels(const struct wanted *wanted, const char *value)
 {
@@ -292,7 +208,7 @@ static char *make_labels(const struct wanted *wanted, const char *value)
     buffer_append_string(&text, "");
     for (size_t i = 0; i < wanted->n_labels; i++) {
         buffer_printf(&text, "%s%s=\"", i > 0 ? "," : "", wanted->labels[i].name);
-        append_escaped(&text, value ? value : wanted->labels[i].value, true);
+        metrics_append_escaped(&text, value ? value : wanted->labels[i].value, true);
         buffer_append_byte(&text, '"');
     }
     return text.data;
@@ -411,118 +327,5 @@ void metrics_on_collect(struct metrics *metrics, void (*collect)(void *arg), voi
     while (*end)
         end = &(*end)->next;
     *end = collector;
-    pthread_mutex_unlock(&metrics->lock);
-}
-
-/* ---- the text ---- */
-
-static void write_value(struct buffer *out, double value)
-{
-    if (isnan(value))
-        buffer_append_string(out, "NaN");
-    else if (isinf(value))
-        buffer_append_string(out, value > 0 ? "+Inf" : "-Inf");
-    else
-        buffer_append_double(out, value);
-}
-
-/* name_suffix{labels} and a space. */
-static void write_name(struct buffer *out, const struct family *family, const char *suffix,
-                       const struct series *series)
-{
-    buffer_printf(out, "%s%s", family->name, suffix);
-    if (series->labels[0] != '\0')
-        buffer_printf(out, "{%s}", series->labels);
-    buffer_append_byte(out, ' ');
-}
-
-static void write_bucket(struct buffer *out, const struct family *family,
-                         const struct series *series, double bound, uint64_t count)
-{
-    const char *comma = series->labels[0] != '\0' ? "," : "";
-    buffer_printf(out, "%s_bucket{%s%sle=\"", family->name, series->labels, comma);
-    write_value(out, bound);
-    buffer_printf(out, "\"} %" PRIu64 "\n", count);
-}
-
-/* The count is the sum of the buckets that were read, so that the two never disagree. */
-static void write_histogram(struct buffer *out, const struct family *family,
-                            const struct series *series)
-{
-    const struct histogram *histogram = &series->histogram;
-    uint64_t count = 0;
-    for (size_t i = 0; i <= histogram->n_bounds; i++) {
-        count += atomic_load_explicit(&histogram->buckets[i], memory_order_relaxed);
-        double bound = i < histogram->n_bounds ? histogram->bounds[i] : INFINITY;
-        write_bucket(out, family, series, bound, count);
-    }
-    write_name(out, family, "_sum", series);
-    write_value(out, double_of(atomic_load_explicit(&histogram->sum_bits, memory_order_relaxed)));
-    buffer_append_byte(out, '\n');
-    write_name(out, family, "_count", series);
-    buffer_printf(out, "%" PRIu64 "\n", count);
-}
-
-static void write_series(struct buffer *out, const struct family *family,
-                         const struct series *series)
-{
-    switch (family->kind) {
-    case KIND_COUNTER:
-        write_name(out, family, "", series);
-        buffer_printf(out, "%" PRIu64 "\n", counter_get(&series->counter));
-        break;
-    case KIND_GAUGE:
-        write_name(out, family, "", series);
-        write_value(out, gauge_get(&series->gauge));
-        buffer_append_byte(out, '\n');
-        break;
-    case KIND_HISTOGRAM:
-        write_histogram(out, family, series);
-        break;
-    }
-}
-
-static bool is_hidden(const struct family *family, const struct series *series)
-{
-    return family->kind == KIND_GAUGE &&
-           atomic_load_explicit(&series->gauge.hidden, memory_order_relaxed);
-}
-
-static void write_family(struct buffer *out, const struct family *family)
-{
-    bool headed = false;
-    for (const struct series *series = family->series; series; series = series->next) {
-        if (is_hidden(family, series))
-            continue;
-        if (!headed) {
-            buffer_printf(out, "# HELP %s ", family->name);
-            append_escaped(out, family->help, false);
-            buffer_printf(out, "\n# TYPE %s %s\n", family->name, kind_names[family->kind]);
-            headed = true;
-        }
-        write_series(out, family, series);
-    }
-}
-
-/* Without the lock, as collectors name series; they are never taken out of the list. */
-static void run_collectors(struct metrics *metrics)
-{
-    pthread_mutex_lock(&metrics->lock);
-    struct collector *collector = metrics->collectors;
-    pthread_mutex_unlock(&metrics->lock);
-    while (collector) {
-        collector->collect(collector->arg);
-        pthread_mutex_lock(&metrics->lock);
-        collector = collector->next;
-        pthread_mutex_unlock(&metrics->lock);
-    }
-}
-
-void metrics_write(struct metrics *metrics, struct buffer *out)
-{
-    run_collectors(metrics);
-    pthread_mutex_lock(&metrics->lock);
-    for (const struct family *family = metrics->families; family; family = family->next)
-        write_family(out, family);
     pthread_mutex_unlock(&metrics->lock);
 }

@@ -13,7 +13,7 @@ enum value_type {
     VALUE_TEXT,    /* "text": UTF-8 without U+0000 */
     VALUE_INT8,    /* "int8": a whole number, 64 bits, signed */
     VALUE_FLOAT8,  /* "float8": a finite double */
-    VALUE_NUMERIC, /* "numeric": a decimal number as its text, exact */
+    VALUE_NUMERIC, /* "numeric": a decimal number as its text, exact; value_is_numeric() */
     VALUE_BOOL,    /* "bool" */
     VALUE_TIME,    /* "ms" as a field, "timestamptz" as a column: milliseconds since 1970 UTC */
     VALUE_JSON,    /* "json" ("jsonb" is accepted for a column): one JSON text */
