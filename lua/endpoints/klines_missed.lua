@@ -1,0 +1,173 @@
+-- "What did I miss?": the candles of one symbol whose sequence lies in a range, oldest first.
+local kline = require "lib.kline"
+local param = require "lib.param"
+local sequence = require "lib.sequence"
+local series = require "lib.series"
+
+local function range(query, asked)
+  if param.is_missing(query.fromSeq) or param.is_missing(query.toSeq) then
+    return "fromSeq and toSeq are required"
+  end
+  asked.from = sequence.parse(query.fromSeq)
+  asked.to = sequence.parse(query.toSeq)
+  if not asked.from or not asked.to then return "fromSeq and toSeq must be valid numbers" end
+  if not sequence.is_below(asked.from, asked.to) then return "fromSeq must be less than toSeq" end
+end
+
+local read = param.steps { param.symbol, range, param.limit, param.interval }
+
+local function request(req)
+  local asked, status, trouble = read(req.query)
+  if not asked then return nil, status, trouble end
+
+  cs.log.limited("fetching", 1000, "info", ("Fetching missed klines: %s fromSeq:%s toSeq:%s")
+    :format(asked.symbol, asked.from, asked.to))
+  return asked
+end
+
+local PAGE, ENDS = 1, 2
+
+local queries = series.queries {
+  [PAGE] = {
+    -- One row more than a page holds tells whether there is another page; ties, because a page
+    -- must not end inside a group of equal sequences.
+    sql = [[
+      select * from (
+        select sequence, ]] .. kline.columns .. [[
+        from {table}
+        where {series} and sequence > $3 and sequence <= $4 and sequence is not null
+        order by sequence
+        fetch first $5 rows with ties
+      ) page
+      order by sequence, open_ms]],
+    types = { "int8", "int8", "int8" },
+    values = function(asked) return { asked.from, asked.to, asked.limit + 1 } end,
+  },
+  [ENDS] = {
+    sql = [[
+      select min(sequence) as oldest, max(sequence) as newest
+      from {table}
+      where {series} and sequence is not null]],
+    types = {},
+    values = function() return {} end,
+  },
+}
+
+-- How many of the rows are this page, and whether more are to come.
+local function cut(rows, asked)
+  if #rows <= asked.limit then return #rows, false end
+
+  local beyond = rows[asked.limit + 1].sequence
+  local last = asked.limit
+  while last > 0 and rows[last].sequence == beyond do last = last - 1 end
+  if last > 0 then return last, true end
+
+  -- One group of equal sequences is more than a page: it is given whole, and nothing was read
+  -- beyond it. The next page may turn out empty.
+  return #rows, sequence.is_below(sequence.text(beyond), asked.to)
+end
+
+local function reply(_, asked, results)
+  local rows = series.rows(results, PAGE)
+  local ends = series.rows(results, ENDS)[1]
+  local count, has_more = cut(rows, asked)
+
+  local data = {}
+  for i = 1, count do
+    local row = rows[i]
+    data[i] = {
+      seq = row.sequence,
+      symbol = row.symbol,
+      timestamp = row.open_ms,
+      kline = kline.of(row, asked.interval),
+    }
+  end
+
+  return 200, {
+    symbol = asked.symbol,
+    fromSeq = cs.json.number(asked.from),
+    toSeq = cs.json.number(asked.to),
+    count = count,
+    data = cs.json.array(data),
+    hasMore = has_more,
+    nextFromSeq = has_more and rows[count].sequence or cs.null,
+    oldestSeq = ends.oldest or cs.null,
+    newestSeq = ends.newest or cs.null,
+  }
+end
+
+local function candle_row(seq, open_ms)
+  return {
+    sequence = seq, symbol = "BTCUSDT", open_ms = open_ms,
+    open = 50000, high = 50100, low = 49900, close = 50050, volume = 10.5,
+  }
+end
+
+return {
+  name = "MarketController",
+  method = "GET",
+  paths = { "/api/v1/klines/missed", "/v1/klines/missed" },
+  request = request,
+  queries = queries,
+  reply = reply,
+
+  examples = {
+    {
+      request = { query = { symbol = "btcusdt", fromSeq = "100", toSeq = "150" } },
+      results = {
+        { candle_row(101, 1704067200000) },
+        nil,
+        { { oldest = 7, newest = 101 } },
+      },
+      status = 200,
+      body = {
+        symbol = "BTCUSDT", fromSeq = 100, toSeq = 150, count = 1,
+        data = {
+          {
+            seq = 101, symbol = "BTCUSDT", timestamp = 1704067200000,
+            kline = {
+              t = 1704067200000, T = 1704067260000, s = "BTCUSDT",
+              o = 50000, h = 50100, l = 49900, c = 50050, v = 10.5,
+            },
+          },
+        },
+        hasMore = false, nextFromSeq = cs.null, oldestSeq = 7, newestSeq = 101,
+      },
+    },
+    {
+      request = {
+        query = { symbol = "BTCUSDT", interval = "1M", fromSeq = "0", toSeq = "9", limit = "1" },
+      },
+      results = {
+        nil,
+        { candle_row(3, 1704067200000), candle_row(5, 1706745600000) },
+        nil,
+        { { oldest = 3, newest = 5 } },
+      },
+      status = 200,
+      body = {
+        symbol = "BTCUSDT", fromSeq = 0, toSeq = 9, count = 1,
+        data = {
+          {
+            seq = 3, symbol = "BTCUSDT", timestamp = 1704067200000,
+            kline = {
+              t = 1704067200000, T = 1706745600000, s = "BTCUSDT",
+              o = 50000, h = 50100, l = 49900, c = 50050, v = 10.5,
+            },
+          },
+        },
+        hasMore = true, nextFromSeq = 3, oldestSeq = 3, newestSeq = 5,
+      },
+    },
+    {
+      request = { query = { fromSeq = "100", toSeq = "150" } },
+      status = 400,
+      body = { error = "Symbol is required" },
+    },
+    {
+      request = { query = { symbol = "BTCUSDT", fromSeq = "150", toSeq = "100" } },
+      status = 400,
+      body = { error = "fromSeq must be less than toSeq" },
+    },
+  },
+}

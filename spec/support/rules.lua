@@ -1,0 +1,84 @@
+-- Loads rule files for busted specs under the same API as the service, without the service:
+--
+--   local rules = require "support.rules"
+--   local kit = rules.open()
+--   local stream = kit:stream "streams.market_data_v2"
+--   stream:map [[{"symbol":"BTCUSDT", ...}]]          --> { rows = ... } or { reject = ... }
+--   local endpoint = kit:endpoint "endpoints.klines_missed"
+--   endpoint:call { query = { symbol = "BTCUSDT" } }  --> { status = 400, body = { ... } }
+--
+-- Not here: time and memory limits (`core-service check` knows them) and the database.
+local api = require "support.rules.api"
+local Endpoint = require "support.rules.endpoint"
+local sandbox = require "support.rules.sandbox"
+local Stream = require "support.rules.stream"
+
+local Kit = {}
+Kit.__index = Kit
+
+local rules = {}
+
+-- options, all optional: dir ("lua"), env (name -> value), now_ms (holds the rules' clock), modules
+-- (what to load; default "init" and all that it requires).
+-- The kit has `lines` ({ level, component, text } of every line logged) and `counters`.
+function rules.open(options)
+  options = options or {}
+  local kit = setmetatable({ lines = {}, counters = {}, component = "rules", loaded = {} }, Kit)
+  local cs = api.make {
+    env = options.env or {},
+    now_ms = options.now_ms,
+    lines = kit.lines,
+    counters = kit.counters,
+    component = function() return kit.component end,
+  }
+  kit.cs = cs
+  kit.sandbox = sandbox.open(options.dir or "lua", cs)
+  kit.live = kit.sandbox:require "init"
+  for _, module in ipairs(options.modules or {}) do kit.sandbox:require(module) end
+  kit.definitions = {}
+  for module, value in pairs(kit.sandbox.loaded) do kit.definitions[module] = rules.copy(value) end
+  kit.sandbox:close()
+  return kit
+end
+
+-- A deep copy of data; what has a metatable (arrays, numbers) stays itself.
+function rules.copy(value)
+  if type(value) ~= "table" or debug.getmetatable(value) then return value end
+  local copied = {}
+  for key, member in pairs(value) do copied[key] = rules.copy(member) end
+  return copied
+end
+
+-- Runs `work` with lines in the name of `component`.
+function Kit:enter_as(component)
+  return function(work)
+    self.component = component
+    return work()
+  end
+end
+
+function Kit:definition(module)
+  local def = self.definitions[module]
+  if not def then
+    error(module .. ": neither live nor in the kit's modules: rules.open { modules = {...} }", 3)
+  end
+  return def
+end
+
+local function make(class, module, def, enter)
+  local fine, made = pcall(class.new, def, enter)
+  if not fine then error(module .. ": " .. tostring(made), 3) end
+  return made
+end
+
+function Kit:stream(module)
+  local def = self:definition(module)
+  return make(Stream, module, def, self:enter_as(def.name))
+end
+
+function Kit:endpoint(module)
+  local def = self:definition(module)
+  return make(Endpoint, module, def, self:enter_as(def.name or module))
+end
+
+return rules

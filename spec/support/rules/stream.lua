@@ -1,0 +1,240 @@
+-- A stream file under test: its definition checked, messages mapped as the host maps them.
+local cjson = require "cjson"
+local convert = require "support.rules.convert"
+local encode = require "support.rules.encode"
+local json = require "support.rules.json"
+
+local Stream = {}
+Stream.__index = Stream
+
+-- ---- the definition ----
+
+local function split(declared) return (declared:gsub("%?$", "")), declared:sub(-1) == "?" end
+
+local function check(condition, text, ...)
+  if not condition then error(text:format(...), 0) end
+end
+
+local function check_shapes(def)
+  check(type(def.shapes) == "table" and def.shapes[1], "shapes: at least one was expected")
+  for i, shape in ipairs(def.shapes) do
+    for name in pairs(shape) do
+      check(def.fields[name], "shapes[%d].%s: there is no such field", i, name)
+    end
+    for name, declared in pairs(def.fields) do
+      local _, is_optional = split(declared)
+      check(is_optional or shape[name], "shapes[%d]: lacks %s, which is required", i, name)
+    end
+  end
+end
+
+local function check_columns(table_name, columns, names, where)
+  check(type(names) == "table" and names[1], "tables.%s.%s: names of columns were expected",
+    table_name, where)
+  for _, name in ipairs(names) do
+    check(columns[name], "tables.%s.%s: there is no column %s", table_name, where, tostring(name))
+  end
+end
+
+local function check_table(name, def)
+  check(type(def.columns) == "table", "tables.%s.columns: a table was expected", name)
+  for column, declared in pairs(def.columns) do
+    check(convert.is_column_kind((split(declared))), "tables.%s.columns.%s: %s is no type", name,
+      column, declared)
+  end
+  check_columns(name, def.columns, def.key, "key")
+  if def.newer then check_columns(name, def.columns, { def.newer }, "newer") end
+  if def.track then
+    check_columns(name, def.columns, def.track.by, "track.by")
+    check_columns(name, def.columns, { def.track.sequence }, "track.sequence")
+    check_columns(name, def.columns, { def.track.time }, "track.time")
+  end
+end
+
+local function check_definition(def)
+  check(type(def.name) == "string", "name: a string was expected")
+  check(type(def.topic) == "string", "topic: a string was expected")
+  check(type(def.map) == "function", "map: a function was expected")
+  check(type(def.tables) == "table" and next(def.tables), "tables: at least one was expected")
+  if def.saved then
+    check(select(2, def.saved:gsub("%%d", "")) == 1, "saved: %%d was expected once")
+  end
+  for field, declared in pairs(def.fields or {}) do
+    check(convert.is_field_kind((split(declared))), "fields.%s: %s is no type", field, declared)
+  end
+  if def.fields then check_shapes(def) end
+  for name, table_def in pairs(def.tables) do check_table(name, table_def) end
+  for what, field in pairs(def.identify or {}) do
+    check(def.fields and def.fields[field], "identify.%s: there is no field %s", what, field)
+  end
+end
+
+-- `def` is a copy of what the file returned; `enter` runs a function as this stream.
+function Stream.new(def, enter)
+  check_definition(def)
+  return setmetatable({ def = def, name = def.name, topic = def.topic, enter = enter }, Stream)
+end
+
+-- ---- rows ----
+
+local function take_row(name, def, given)
+  for column in pairs(given) do
+    check(def.columns[column], "%s.%s: there is no such column", name, tostring(column))
+  end
+  local row = {}
+  for column, declared in pairs(def.columns) do
+    local kind, is_optional = split(declared)
+    local value = given[column]
+    check(value ~= nil or is_optional, "%s.%s: missing (cs.null stores NULL; declare it with ? to "
+      .. "leave it out)", name, column)
+    if value ~= nil and value ~= cjson.null then
+      local trouble = convert.column_trouble(kind, value)
+      check(not trouble, "%s.%s: %s", name, column, trouble)
+      row[column] = value
+    end
+  end
+  return row
+end
+
+local function take_table(name, def, given)
+  check(type(given) == "table", "%s: expected a row or an array of rows, got a %s", name,
+    type(given))
+  if next(given) == nil then return {} end
+  local rows = {}
+  for i, row in ipairs(given[1] and given or { given }) do
+    check(type(row) == "table", "%s: row %d is a %s", name, i, type(row))
+    rows[i] = take_row(name, def, row)
+  end
+  return rows
+end
+
+-- Lists of rows by table.
+local function take_rows(tables, given)
+  for name in pairs(given) do
+    check(tables[name], "%s: the stream has no such table", tostring(name))
+  end
+  local rows = {}
+  for name, def in pairs(tables) do
+    local taken = given[name] and take_table(name, def, given[name]) or {}
+    if taken[1] then rows[name] = taken end
+  end
+  check(next(rows), 'map returned no rows (return nil, "skip", reason to store none)')
+  return rows
+end
+
+-- ---- one message ----
+
+function Stream:read(text)
+  local root, trouble = json.read(text)
+  if not root then
+    return nil, { reject = self.def.fields and "not JSON: " .. trouble or "not JSON",
+      stage = "decode" }
+  end
+  if not self.def.fields then return cjson.decode(text), {} end
+  local record, reason, readable = convert.fields(root, self.def.fields, self.def.shapes)
+  local identify = self.def.identify or {}
+  local named = {
+    symbol = identify.symbol and (record or readable)[identify.symbol],
+    sequence = identify.sequence and (record or readable)[identify.sequence],
+  }
+  if record then
+    named.shape = reason
+    return record, named
+  end
+  named.reject, named.stage = reason, "decode"
+  return nil, named
+end
+
+local function verdict(self, fine, rows, what, reason)
+  if not fine then return { reject = tostring(rows), stage = "map" } end
+  if type(rows) == "table" then
+    local taken, trouble = pcall(take_rows, self.def.tables, rows)
+    if not taken then return { reject = trouble, stage = "row" } end
+    return { rows = trouble }
+  end
+  if what == "skip" then return { skip = reason or "no reason given" } end
+  if what == "reject" then
+    return { reject = reason or "rejected without a reason", stage = "map" }
+  end
+  return {
+    reject = 'map returned neither rows nor nil, "skip" or "reject", reason',
+    stage = "map",
+  }
+end
+
+-- What becomes of one message: { rows = { TABLE = { row, ... } } }, { skip = reason } or
+-- { reject = reason, stage = ... }, with `symbol` and `sequence` where they could be read.
+-- `text` nil is a tombstone.
+function Stream:map(text, meta)
+  if text == nil then return { skip = "tombstone" } end
+  local record, named = self:read(text)
+  if record == nil then return named end
+  local full_meta = { topic = self.topic, partition = 0, offset = 0, shape = named.shape }
+  for key, value in pairs(meta or {}) do full_meta[key] = value end
+  local result = verdict(self, self.enter(function()
+    return pcall(self.def.map, record, full_meta)
+  end))
+  result.symbol, result.sequence = named.symbol, named.sequence
+  return result
+end
+
+-- ---- examples ----
+
+local function same_row(def, a, b)
+  for column, declared in pairs(def.columns) do
+    local x, y = a[column], b[column]
+    if (x == nil) ~= (y == nil) then return false end
+    if x ~= nil and not convert.equal_values((split(declared)), x, y) then return false end
+  end
+  return true
+end
+
+local function same_rows(tables, a, b)
+  for name, def in pairs(tables) do
+    local left, right = a[name] or {}, b[name] or {}
+    if #left ~= #right then return false end
+    for i in ipairs(left) do
+      if not same_row(def, left[i], right[i]) then return false end
+    end
+  end
+  return true
+end
+
+local function describe(result)
+  if result.rows then return "rows " .. encode(result.rows) end
+  if result.skip then return "skip " .. result.skip end
+  return "reject " .. result.reject
+end
+
+-- Rows as an example or a spec writes them (one row or a list) against those of a result.
+function Stream:has_rows(result, expected)
+  return result.rows ~= nil
+    and same_rows(self.def.tables, result.rows, take_rows(self.def.tables, expected))
+end
+
+function Stream:check_example(example)
+  local result = self:map(example.message, example.meta)
+  local fits
+  if example.rows then
+    fits = self:has_rows(result, example.rows)
+  elseif example.skip then
+    fits = result.skip == example.skip
+  else
+    fits = result.reject == example.reject
+  end
+  if fits then return nil end
+  return ("expected %s, got %s"):format(describe {
+    rows = example.rows, skip = example.skip, reject = example.reject or "",
+  }, describe(result))
+end
+
+-- True when every example comes out as it says; nil and the first that does not.
+function Stream:run_examples()
+  for i, example in ipairs(self.def.examples or {}) do
+    local trouble = self:check_example(example)
+    if trouble then return nil, ("example %d: %s"):format(i, trouble) end
+  end
+  return true
+end
+
+return Stream
