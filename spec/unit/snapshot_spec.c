@@ -205,6 +205,8 @@ static void an_archive_gives_the_same_snapshot_as_its_directory(void **state)
     make_rules();
     struct rules_snapshot *expected = read_rules("rules");
     write_text("rules/README.md", "not a rule");
+    mkdir("rules/.git", 0700);
+    write_text("rules/.git/x.lua", "hidden");
     assert_int_equal(symlink("README.md", "rules/LIESMICH"), 0);
     for (size_t i = 0; i < 3; i++) {
         struct error err = {0};
@@ -300,6 +302,19 @@ static void json_and_back_is_the_same_snapshot(void **state)
     buffer_free(&json);
 }
 
+static void text_that_moves_from_a_file_into_a_path_changes_the_hash(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    struct rules_snapshot *a =
+        rules_snapshot_from_json(bytes_of_string("{\"a.lua\":\"q\",\"c.lua\":\"\"}"), &err);
+    struct rules_snapshot *b =
+        rules_snapshot_from_json(bytes_of_string("{\"a.lua\":\"\",\"qc.lua\":\"\"}"), &err);
+    assert_string_not_equal(a->hash, b->hash);
+    rules_snapshot_free(a);
+    rules_snapshot_free(b);
+}
+
 static void json_of_another_form_is_refused(void **state)
 {
     (void)state;
@@ -339,6 +354,7 @@ int main(void)
         spec(a_damaged_archive_is_refused),
         spec(a_long_path_in_ustar_form_is_put_together),
         spec(json_and_back_is_the_same_snapshot),
+        spec(text_that_moves_from_a_file_into_a_path_changes_the_hash),
         spec(json_of_another_form_is_refused),
     };
     return cmocka_run_group_tests_name("snapshot", tests, NULL, NULL);

@@ -69,9 +69,9 @@ struct settings {
     /* Auth and limits (off unless set) */
     const char *jwt_secret;          /* JWT_SECRET, secret: HS256 */
     const char *jwt_public_key_file; /* JWT_PUBLIC_KEY_FILE: PEM or JWKS, RS256 and ES256 */
-    const char
-        *jwt_algorithm;     /* JWT_ALGORITHM: "", HS256, RS256 or ES256; "" follows from the key */
-    const char *jwt_issuer; /* JWT_ISSUER */
+    /* JWT_ALGORITHM: HS256, RS256 or ES256; "" follows from the key */
+    const char *jwt_algorithm;
+    const char *jwt_issuer;      /* JWT_ISSUER */
     const char *jwt_audience;    /* JWT_AUDIENCE */
     int jwt_clock_skew_s;        /* JWT_CLOCK_SKEW_S, 60 */
     double rate_limit_rps;       /* RATE_LIMIT_RPS, 0: off */

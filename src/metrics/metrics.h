@@ -40,8 +40,7 @@ struct histogram *metrics_histogram(struct metrics *metrics, const char *name, c
                                     const double *bounds, size_t n_bounds,
                                     const struct label *labels, size_t n_labels);
 
-/* True when metrics_counter() would take these: to be asked first where a name comes from outside.
- */
+/* True when metrics_counter() would take these: to be asked where a name comes from outside. */
 bool metrics_accepts_counter(struct metrics *metrics, const char *name, const struct label *labels,
                              size_t n_labels);
 

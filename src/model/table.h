@@ -14,8 +14,7 @@ struct column_def {
     bool optional; /* declared with `?`: a row may leave it out, it is NULL then */
 };
 
-/* The series that a table is tracked by (the ledger). Columns are indexes into table_def.columns.
- */
+/* The series that a table is tracked by (the ledger); indexes into table_def.columns. */
 struct track_def {
     size_t *by; /* NULL: the table is not tracked */
     size_t n_by;

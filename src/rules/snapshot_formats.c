@@ -201,8 +201,7 @@ static bool add_members(struct snapshot_builder *builder, json_t *object, struct
 {
     const char *path;
     json_t *text;
-    json_object_foreach(object, path, text)
-    {
+    json_object_foreach (object, path, text) {
         struct bytes data = bytes_of(json_string_value(text), json_string_length(text));
         if (!data.data)
             return error_set(err, "%s: expected its text as a string", path);
