@@ -1,0 +1,40 @@
+-- Free ports on loopback, below the range from which the kernel picks ports for outgoing
+-- connections, so that none of those takes one before its server starts.
+local socket = require "socket"
+local unistd = require "posix.unistd"
+
+local ports = {}
+local first, last = 20000, 32000
+local given = {}
+
+math.randomseed(unistd.getpid() * 7919 + os.time())
+
+local function is_free(port)
+  local server = socket.bind("127.0.0.1", port)
+  if server then
+    server:close()
+  end
+  return server ~= nil
+end
+
+function ports.free()
+  for _ = 1, 1000 do
+    local port = math.random(first, last)
+    if not given[port] and is_free(port) then
+      given[port] = true
+      return port
+    end
+  end
+  error("no free port on 127.0.0.1")
+end
+
+-- A port that somebody listens on, for tests of a taken port; the second result releases it.
+function ports.taken()
+  local server = assert(socket.bind("127.0.0.1", 0))
+  local _, port = server:getsockname()
+  return tonumber(port), function()
+    server:close()
+  end
+end
+
+return ports
