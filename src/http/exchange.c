@@ -1,0 +1,205 @@
+#include "http/exchange.h"
+
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/memory.h"
+
+#define DEFECT_TEXT      "Internal server error"
+#define UNAVAILABLE_TEXT "The database is not available, please try again"
+#define BUSY_TEXT        "The service is busy, please try again"
+
+static void advance(struct exchange *exchange);
+
+/* ---- beginning and end ---- */
+
+struct exchange *exchange_new(struct service *service, struct client *client)
+{
+    struct exchange *exchange = memory_zero(1, sizeof *exchange);
+    exchange->service = service;
+    exchange->client = client;
+    exchange->began_us = clock_monotonic_us();
+    return exchange;
+}
+
+static void exchange_free(struct exchange *exchange)
+{
+    struct service *service = exchange->service;
+    if (exchange->query)
+        reader_query_cancel(exchange->query);
+    if (exchange->call)
+        rules_call_free(exchange->call);
+    if (exchange->generation)
+        rules_registry_release(service->options.rules, exchange->generation);
+    if (exchange->counted) {
+        atomic_fetch_sub(service->options.in_flight, 1);
+        gauge_add(service->in_flight, -1);
+    }
+    request_free(&exchange->request);
+    free(exchange);
+}
+
+static void on_gone(void *arg)
+{
+    struct exchange *exchange = arg;
+    counter_add(exchange->service->abandoned, 1);
+    exchange_free(exchange);
+}
+
+/* After the answer has been handed over. */
+static void end(struct exchange *exchange, int status)
+{
+    const struct request *request = &exchange->request;
+    int64_t took_us = clock_monotonic_us() - exchange->began_us;
+    struct tally *tally =
+        exchange->target ? &exchange->target->tally : &exchange->service->unrouted;
+    tally_add(tally, request->method, status, (double)took_us / 1e6);
+    if (log_enabled(LOG_DEBUG))
+        log_debug("http", "%s %s: %d in %lld us, request %s", request->method, request->path,
+                  status, (long long)took_us, request->id);
+    exchange_free(exchange);
+}
+
+void exchange_answer(struct exchange *exchange, int status, struct bytes json)
+{
+    end(exchange, reply_json(exchange->client, &exchange->request,
+                             &exchange->service->options.policy, status, json));
+}
+
+void exchange_fail(struct exchange *exchange, int status, const char *text)
+{
+    end(exchange, reply_error(exchange->client, &exchange->request,
+                              &exchange->service->options.policy, status, text));
+}
+
+void exchange_not_allowed(struct exchange *exchange, const char *allow)
+{
+    end(exchange, reply_not_allowed(exchange->client, &exchange->request,
+                                    &exchange->service->options.policy, allow));
+}
+
+void exchange_options(struct exchange *exchange, const char *allow)
+{
+    end(exchange, reply_options(exchange->client, &exchange->request,
+                                &exchange->service->options.policy, allow));
+}
+
+/* ---- what the client must not see ---- */
+
+static void log_trouble(const struct exchange *exchange, enum log_level level,
+                        struct log_limit *limit, const char *what)
+{
+    const struct request *request = &exchange->request;
+    uint64_t held_back;
+    if (!log_limit_pass(limit, 1000, &held_back))
+        return;
+    log_write(level, "http", "%s %s, request %s: %s", request->method, request->path, request->id,
+              what);
+    if (held_back > 0)
+        log_write(level, "http", "%llu more like it were not logged",
+                  (unsigned long long)held_back);
+}
+
+static void fail_defect(struct exchange *exchange, const char *what)
+{
+    log_trouble(exchange, LOG_ERROR, &exchange->service->defect_limit, what);
+    exchange_fail(exchange, 500, DEFECT_TEXT);
+}
+
+static void fail_unavailable(struct exchange *exchange, const char *what)
+{
+    log_trouble(exchange, LOG_WARN, &exchange->service->trouble_limit, what);
+    exchange_fail(exchange, 503, UNAVAILABLE_TEXT);
+}
+
+/* ---- through the rules ---- */
+
+static void answer_reply(struct exchange *exchange, struct reply *reply)
+{
+    if (reply->failed)
+        fail_defect(exchange, reply->err.text);
+    else
+        exchange_answer(exchange, reply->status, buffer_bytes(&reply->body));
+    buffer_free(&reply->body);
+}
+
+static void on_rows(enum query_outcome outcome, const struct result *result,
+                    const struct error *err, void *arg)
+{
+    struct exchange *exchange = arg;
+    exchange->query = NULL;
+    switch (outcome) {
+    case QUERY_OK: {
+        struct reply reply = {0};
+        if (rules_call_result(exchange->call, result, &reply))
+            advance(exchange);
+        else
+            answer_reply(exchange, &reply);
+        break;
+    }
+    case QUERY_UNAVAILABLE:
+    case QUERY_TIMEOUT:
+        fail_unavailable(exchange, err->text);
+        break;
+    case QUERY_FAILED:
+        fail_defect(exchange, err->text);
+        break;
+    }
+}
+
+static void advance(struct exchange *exchange)
+{
+    struct query_params params;
+    struct reply reply = {0};
+    switch (rules_call_next(exchange->call, &params, &reply)) {
+    case CALL_QUERY:
+        exchange->query =
+            reader_pool_query(exchange->service->options.pool, params.query->sql, params.values,
+                              params.query->n_types, on_rows, exchange);
+        return;
+    case CALL_REPLY:
+        rules_call_reply(exchange->call, &reply);
+        break;
+    case CALL_ANSWERED:
+        break;
+    }
+    answer_reply(exchange, &reply);
+}
+
+/* False: there are as many as there may be. */
+static bool count_in_flight(struct exchange *exchange)
+{
+    struct service *service = exchange->service;
+    exchange->counted = true;
+    gauge_add(service->in_flight, 1);
+    return atomic_fetch_add(service->options.in_flight, 1) < service->options.max_in_flight;
+}
+
+void exchange_ask_rules(struct exchange *exchange)
+{
+    struct service *service = exchange->service;
+    const struct request *request = &exchange->request;
+    if (!count_in_flight(exchange)) {
+        counter_add(service->busy, 1);
+        log_trouble(exchange, LOG_WARN, &service->trouble_limit, "too many requests in flight");
+        exchange_fail(exchange, 503, BUSY_TEXT);
+        return;
+    }
+    client_on_gone(exchange->client, on_gone, exchange);
+    const struct request_view view = {
+        .method = request_is_head(request) ? "GET" : request->method,
+        .path = request->path,
+        .params = request->params,
+        .n_params = request->n_params,
+        .body = request->body,
+        .request_id = request->id,
+    };
+    struct reply reply = {0};
+    exchange->call = rules_call_begin(exchange->generation->states[service->options.slot],
+                                      exchange->target->endpoint, &view, &reply);
+    if (exchange->call)
+        advance(exchange);
+    else
+        answer_reply(exchange, &reply);
+}

@@ -1,0 +1,180 @@
+#include "http/service.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "http/exchange.h"
+#include "http/probe.h"
+
+#define ALLOW_SIZE 64
+
+/* ---- built-in endpoints ---- */
+
+static void serve_health(struct exchange *exchange)
+{
+    exchange_answer(exchange, 200, bytes_of_string(PROBE_HEALTH));
+}
+
+static void serve_alive(struct exchange *exchange)
+{
+    exchange_answer(exchange, 200, bytes_of_string(PROBE_ALIVE));
+}
+
+static void serve_ready(struct exchange *exchange)
+{
+    const struct service_options *options = &exchange->service->options;
+    struct buffer reasons = {0}, json = {0};
+    bool ready = options->is_ready(&reasons, options->arg);
+    int status = probe_ready(ready, &reasons, &json);
+    exchange_answer(exchange, status, buffer_bytes(&json));
+    buffer_free(&json);
+    buffer_free(&reasons);
+}
+
+static const struct {
+    const char *path;
+    void (*serve)(struct exchange *exchange);
+} BUILT_IN[] = {
+    {"/health", serve_health},
+    {"/healthz", serve_alive},
+    {"/readyz", serve_ready},
+};
+
+#define N_BUILT_IN (sizeof BUILT_IN / sizeof BUILT_IN[0])
+
+/* ---- routes ---- */
+
+/* A path that cannot be routed is not served; the rules do not let one through. */
+static void add_route(struct service *service, const char *method, const char *path,
+                      struct target *target)
+{
+    struct error err;
+    if (!route_table_add(service->routes, method, path, target, &err))
+        log_error("http", "%s", err.text);
+}
+
+static void add_built_in(struct service *service)
+{
+    for (size_t i = 0; i < N_BUILT_IN; i++) {
+        struct target *target = &service->targets[i];
+        target->serve = BUILT_IN[i].serve;
+        tally_init(&target->tally, service->options.metrics, BUILT_IN[i].path);
+        add_route(service, "GET", BUILT_IN[i].path, target);
+    }
+}
+
+static void add_endpoint(struct service *service, const struct rules_def *rules, size_t number)
+{
+    const struct endpoint_def *endpoint = &rules->endpoints[number];
+    struct target *target = &service->targets[N_BUILT_IN + number];
+    target->serve = exchange_ask_rules;
+    target->endpoint = number;
+    tally_init(&target->tally, service->options.metrics, endpoint->paths[0]);
+    for (size_t i = 0; i < endpoint->n_paths; i++)
+        add_route(service, endpoint->method, endpoint->paths[i], target);
+}
+
+/* The built-in ones come first, so that rules cannot take their place. */
+static void make_routes(struct service *service, const struct rules_generation *generation)
+{
+    const struct rules_def *rules = generation ? rules_generation_def(generation) : NULL;
+    size_t n_endpoints = rules ? rules->n_endpoints : 0;
+    route_table_free(service->routes);
+    free(service->targets);
+    service->routes = route_table_new();
+    service->targets = memory_zero(N_BUILT_IN + n_endpoints, sizeof(struct target));
+    add_built_in(service);
+    for (size_t i = 0; i < n_endpoints; i++)
+        add_endpoint(service, rules, i);
+    service->routed = generation;
+    service->routed_number = generation ? generation->number : 0;
+}
+
+static void update_routes(struct service *service, const struct rules_generation *generation)
+{
+    uint64_t number = generation ? generation->number : 0;
+    if (service->routed != generation || service->routed_number != number)
+        make_routes(service, generation);
+}
+
+/* ---- requests ---- */
+
+static void serve(struct exchange *exchange)
+{
+    struct service *service = exchange->service;
+    struct request *request = &exchange->request;
+    const struct route *route;
+    char allow[ALLOW_SIZE];
+    struct error err;
+    exchange->generation = rules_registry_acquire(service->options.rules);
+    update_routes(service, exchange->generation);
+    switch (route_find(service->routes, request->method, request->segments, request->n_segments,
+                       &route)) {
+    case ROUTE_FOUND:
+        exchange->target = route->target;
+        if (request_add_path_params(request, route, &err))
+            exchange->target->serve(exchange);
+        else
+            exchange_fail(exchange, 400, err.text);
+        break;
+    case ROUTE_NO_PATH:
+        if (strcmp(request->path, "*") == 0)
+            exchange_options(exchange, "GET, HEAD, OPTIONS");
+        else if (exchange->generation)
+            exchange_fail(exchange, 404, "There is nothing at this path");
+        else
+            exchange_fail(exchange, 503, "The rules are not loaded yet, please try again");
+        break;
+    case ROUTE_NO_METHOD:
+        route_allow(service->routes, request->segments, request->n_segments, allow, sizeof allow);
+        if (strcmp(request->method, "OPTIONS") == 0)
+            exchange_options(exchange, allow);
+        else
+            exchange_not_allowed(exchange, allow);
+        break;
+    }
+}
+
+void service_on_request(struct client *client, struct evhttp_request *http, void *arg)
+{
+    int status;
+    const char *wrong = request_check(http, &status);
+    if (wrong) {
+        client_refuse(client, status, wrong);
+        return;
+    }
+    struct exchange *exchange = exchange_new(arg, client);
+    struct error err;
+    if (request_read(&exchange->request, http, &err))
+        serve(exchange);
+    else
+        exchange_fail(exchange, 400, err.text);
+}
+
+/* ---- life ---- */
+
+struct service *service_new(const struct service_options *options)
+{
+    struct service *service = memory_zero(1, sizeof *service);
+    service->options = *options;
+    service->in_flight = metrics_gauge(options->metrics, "core_service_http_in_flight",
+                                       "Requests that wait for the rules or the database", NULL, 0);
+    service->busy =
+        metrics_counter(options->metrics, "core_service_http_busy_total",
+                        "Requests answered 503 because too many were in flight", NULL, 0);
+    service->abandoned = metrics_counter(options->metrics, "core_service_http_abandoned_total",
+                                         "Requests whose client left before the answer", NULL, 0);
+    tally_init(&service->unrouted, options->metrics, "none");
+    make_routes(service, NULL);
+    return service;
+}
+
+void service_free(struct service *service)
+{
+    if (!service)
+        return;
+    route_table_free(service->routes);
+    free(service->targets);
+    free(service);
+}

@@ -1,0 +1,58 @@
+/* What one HTTP thread answers with: its routes (those of the rules' current generation and the
+ * built-in ones), its connections to PostgreSQL, its slot in each generation. */
+#ifndef HTTP_SERVICE_H
+#define HTTP_SERVICE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/buffer.h"
+#include "base/log.h"
+#include "http/guard.h"
+#include "http/reply.h"
+#include "http/tally.h"
+#include "metrics/metrics.h"
+#include "rules/generation.h"
+#include "store/reader.h"
+
+struct exchange;
+
+struct service_options {
+    struct metrics *metrics;
+    struct rules_registry *rules;
+    size_t slot;
+    struct reader_pool *pool;
+    atomic_int *in_flight; /* requests inside rules or the database, of all threads */
+    int max_in_flight;
+    struct reply_policy policy;
+    bool (*is_ready)(struct buffer *reasons, void *arg);
+    void *arg;
+};
+
+/* Where a route leads. */
+struct target {
+    void (*serve)(struct exchange *exchange);
+    size_t endpoint; /* number of the rules' endpoint */
+    struct tally tally;
+};
+
+struct service {
+    struct service_options options;
+    struct gauge *in_flight;
+    struct counter *busy;      /* 503 because too many were in flight */
+    struct counter *abandoned; /* the client left before the answer */
+    struct tally unrouted;
+    struct route_table *routes;
+    struct target *targets;
+    const struct rules_generation *routed; /* whose endpoints these are: only compared, not held */
+    uint64_t routed_number;
+    struct log_limit defect_limit, trouble_limit;
+};
+
+struct service *service_new(const struct service_options *options);
+void service_free(struct service *service); /* no exchange may be open; NULL is accepted */
+/* The guard's on_request; `service` is a struct service. */
+void service_on_request(struct client *client, struct evhttp_request *http, void *service);
+
+#endif
