@@ -1,4 +1,4 @@
-local rules = require "support.rules"
+local rules = require "spec.support.rules"
 
 local OPEN_MS = 1704067200000
 

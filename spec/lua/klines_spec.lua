@@ -1,5 +1,5 @@
 local cjson = require "cjson"
-local rules = require "support.rules"
+local rules = require "spec.support.rules"
 
 local MINUTE_MS = 60000
 local NOW_MS = 1704067200000

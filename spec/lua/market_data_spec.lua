@@ -1,5 +1,5 @@
 local cjson = require "cjson"
-local rules = require "support.rules"
+local rules = require "spec.support.rules"
 
 local function fixture_lines()
   local lines = {}

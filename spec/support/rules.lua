@@ -1,6 +1,6 @@
 -- Loads rule files for busted specs under the same API as the service, without the service:
 --
---   local rules = require "support.rules"
+--   local rules = require "spec.support.rules"
 --   local kit = rules.open()
 --   local stream = kit:stream "streams.market_data_v2"
 --   stream:map [[{"symbol":"BTCUSDT", ...}]]          --> { rows = ... } or { reject = ... }
@@ -8,10 +8,10 @@
 --   endpoint:call { query = { symbol = "BTCUSDT" } }  --> { status = 400, body = { ... } }
 --
 -- Not here: time and memory limits (`core-service check` knows them) and the database.
-local api = require "support.rules.api"
-local Endpoint = require "support.rules.endpoint"
-local sandbox = require "support.rules.sandbox"
-local Stream = require "support.rules.stream"
+local api = require "spec.support.rules.api"
+local Endpoint = require "spec.support.rules.endpoint"
+local sandbox = require "spec.support.rules.sandbox"
+local Stream = require "spec.support.rules.stream"
 
 local Kit = {}
 Kit.__index = Kit

@@ -1,9 +1,9 @@
 -- What rules find under `cs`, as the host offers it. Lines that rules log are kept in a list,
 -- counters in a table, and the clock may be held.
 local cjson = require "cjson"
-local encode = require "support.rules.encode"
-local json = require "support.rules.json"
-local number = require "support.rules.number"
+local encode = require "spec.support.rules.encode"
+local json = require "spec.support.rules.json"
+local number = require "spec.support.rules.number"
 
 local DAY_MS = 24 * 60 * 60 * 1000
 local BUILT_IN_ENV = { MARKET_DATA_TOPIC = 1, NEWS_TOPIC = 1, INSIGHTS_TOPIC = 1, LOG_LEVEL = 1 }

@@ -1,8 +1,8 @@
 -- The two conversions of a stream: from a message's JSON to fields, from a row to columns.
 local cjson = require "cjson"
-local encode = require "support.rules.encode"
-local json = require "support.rules.json"
-local number = require "support.rules.number"
+local encode = require "spec.support.rules.encode"
+local json = require "spec.support.rules.json"
+local number = require "spec.support.rules.number"
 
 local convert = {}
 

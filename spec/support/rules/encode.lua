@@ -1,7 +1,7 @@
 -- JSON text of a Lua value as the host writes it: keys in the order of their bytes, so that equal
 -- tables make equal texts; number objects as their text.
 local cjson = require "cjson"
-local number = require "support.rules.number"
+local number = require "spec.support.rules.number"
 
 local ARRAY = { __metatable = false } -- of tables that are arrays even when empty
 local MAX_DEPTH = 100

@@ -1,9 +1,9 @@
 -- An endpoint file under test: one request from request() through the queries to reply(), with
 -- results made up by the spec instead of a database.
 local cjson = require "cjson"
-local convert = require "support.rules.convert"
-local encode = require "support.rules.encode"
-local json = require "support.rules.json"
+local convert = require "spec.support.rules.convert"
+local encode = require "spec.support.rules.encode"
+local json = require "spec.support.rules.json"
 
 local Endpoint = {}
 Endpoint.__index = Endpoint

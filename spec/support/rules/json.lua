@@ -1,7 +1,7 @@
 -- A strict JSON reader that keeps what the host keeps: where each value stands and the text of
 -- each number. lua-cjson alone forgets both. Nodes are
---   { kind = "object", members = {...} } | { kind = "array" } | { kind = "string", value = ... }
---   | { kind = "number" } | { kind = "true" | "false" | "null" }
+--   { kind = "object", members = {...} } | { kind = "array", items = {...} }
+--   | { kind = "string", value = ... } | { kind = "number" } | { kind = "true" | "false" | "null" }
 -- each with `at` (bytes before it) and `raw` (its text).
 local cjson = require "cjson"
 
@@ -79,18 +79,17 @@ local function read_object(text, at, depth)
 end
 
 local function read_array(text, at, depth)
-  local start = at
+  local start, items = at, {}
   at = skip_space(text, at + 1)
   if text:sub(at, at) ~= "]" then
     while true do
-      local _
-      _, at = read_value(text, at, depth)
+      items[#items + 1], at = read_value(text, at, depth)
       if text:sub(at, at) == "]" then break end
       if text:sub(at, at) ~= "," then fail(at, "a comma or ] was expected") end
       at = at + 1
     end
   end
-  return { kind = "array", at = start - 1, raw = text:sub(start, at) }, at + 1
+  return { kind = "array", at = start - 1, raw = text:sub(start, at), items = items }, at + 1
 end
 
 local function read_scalar(text, at)

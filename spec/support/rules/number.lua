@@ -1,5 +1,5 @@
 -- Numbers that a double cannot hold: an object that keeps the decimal text (cs.json.number).
-local json = require "support.rules.json"
+local json = require "spec.support.rules.json"
 
 local MAX_EXACT = 2 ^ 53
 

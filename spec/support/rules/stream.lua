@@ -1,8 +1,8 @@
 -- A stream file under test: its definition checked, messages mapped as the host maps them.
 local cjson = require "cjson"
-local convert = require "support.rules.convert"
-local encode = require "support.rules.encode"
-local json = require "support.rules.json"
+local convert = require "spec.support.rules.convert"
+local encode = require "spec.support.rules.encode"
+local json = require "spec.support.rules.json"
 
 local Stream = {}
 Stream.__index = Stream
