@@ -42,6 +42,10 @@ struct endpoint_def {
     size_t n_paths;
     struct query_def *queries;
     size_t n_queries;
+    const char *name;       /* of its log lines; NULL: the file's */
+    const char *summary;    /* one line for people; NULL: none */
+    const char *parameters; /* what the file says of its parameters, as JSON text, for OpenAPI;
+                               NULL: nothing */
 };
 
 struct rules_def {

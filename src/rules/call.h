@@ -1,0 +1,23 @@
+/* One request, as call.c and examples.c share it. Private to rules/. */
+#ifndef RULES_CALL_H
+#define RULES_CALL_H
+
+#include "rules/internal.h"
+
+struct rules_call {
+    struct rules_state *state;
+    const struct endpoint_def *def;
+    const struct rules_endpoint *runtime;
+    int kept;           /* reference to { request, parameters, results } */
+    size_t next;        /* the query to look at next */
+    size_t current;     /* the query that runs */
+    struct arena arena; /* values of the current query */
+};
+
+/* What `kept` holds. */
+enum { KEPT_REQUEST = 1, KEPT_PARAMS, KEPT_RESULTS };
+
+/* Pushes one of them. */
+void rules_call_push_kept(lua_State *L, const struct rules_call *call, int which);
+
+#endif
