@@ -18,12 +18,16 @@ Kit.__index = Kit
 
 local rules = {}
 
--- options, all optional: dir ("lua"), env (name -> value), now_ms (holds the rules' clock), modules
--- (what to load; default "init" and all that it requires).
+-- options, all optional:
+--   dir      the rules directory, "lua"
+--   files    path -> text: files that stand before those of the directory
+--   modules  what to load besides "init" and all that it requires: { "streams.market_data" }
+--   env      name -> value, for cs.env
+--   now_ms   holds the rules' clock
 -- The kit has `lines` ({ level, component, text } of every line logged) and `counters`.
 function rules.open(options)
   options = options or {}
-  local kit = setmetatable({ lines = {}, counters = {}, component = "rules", loaded = {} }, Kit)
+  local kit = setmetatable({ lines = {}, counters = {}, component = "rules" }, Kit)
   local cs = api.make {
     env = options.env or {},
     now_ms = options.now_ms,
@@ -32,7 +36,7 @@ function rules.open(options)
     component = function() return kit.component end,
   }
   kit.cs = cs
-  kit.sandbox = sandbox.open(options.dir or "lua", cs)
+  kit.sandbox = sandbox.open(options.dir or "lua", cs, options.files)
   kit.live = kit.sandbox:require "init"
   for _, module in ipairs(options.modules or {}) do kit.sandbox:require(module) end
   kit.definitions = {}
@@ -55,6 +59,11 @@ function Kit:enter_as(component)
     self.component = component
     return work()
   end
+end
+
+-- What a file returned, for specs of libraries.
+function Kit:module(module)
+  return self.sandbox.loaded[module]
 end
 
 function Kit:definition(module)

@@ -5,6 +5,11 @@ local convert = require "spec.support.rules.convert"
 local encode = require "spec.support.rules.encode"
 local json = require "spec.support.rules.json"
 
+local KNOWN = {
+  name = 1, summary = 1, parameters = 1, method = 1, paths = 1, request = 1, queries = 1,
+  reply = 1, examples = 1,
+}
+
 local Endpoint = {}
 Endpoint.__index = Endpoint
 
@@ -12,22 +17,23 @@ local function check(condition, text, ...)
   if not condition then error(text:format(...), 0) end
 end
 
+local function check_query(where, query)
+  check(type(query.sql) == "string", "%s.sql: a string was expected", where)
+  local types, highest = query.types or {}, 0
+  for place in query.sql:gmatch("%$(%d+)") do highest = math.max(highest, tonumber(place)) end
+  check(highest == #types, "%s: $%d is used, %d types are declared", where, highest, #types)
+  check(query.params or #types == 0, "%s.params: a function was expected", where)
+  for _, kind in ipairs(types) do
+    check(convert.is_column_kind(kind), "%s.types: %s is no type", where, tostring(kind))
+  end
+end
+
 local function check_definition(def)
+  for key in pairs(def) do check(KNOWN[key], "%s: unknown", tostring(key)) end
   check(type(def.method) == "string", "method: a string was expected")
   check(type(def.paths) == "table" and def.paths[1], "paths: at least one was expected")
-  check(type(def.request) == "function", "request: a function was expected")
   check(type(def.reply) == "function", "reply: a function was expected")
-  for i, query in ipairs(def.queries or {}) do
-    check(type(query.sql) == "string", "queries[%d].sql: a string was expected", i)
-    check(type(query.params) == "function", "queries[%d].params: a function was expected", i)
-    local highest = 0
-    for place in query.sql:gmatch("%$(%d+)") do highest = math.max(highest, tonumber(place)) end
-    check(highest == #query.types, "queries[%d]: $%d is used, %d types are declared", i, highest,
-      #query.types)
-    for _, kind in ipairs(query.types) do
-      check(convert.is_column_kind(kind), "queries[%d].types: %s is no type", i, tostring(kind))
-    end
-  end
+  for i, query in ipairs(def.queries or {}) do check_query(("queries[%d]"):format(i), query) end
 end
 
 function Endpoint.new(def, enter)
@@ -58,15 +64,18 @@ local function answer(status, body, asked)
   }
 end
 
--- request() said: nil, status, message [, extra]
-local function refusal(status, message, extra)
+-- A function said: nil, status, message [, extra]
+local function refusal(asked, status, message, extra)
+  check(type(status) == "number" and type(message) == "string",
+    "nil was returned without a status and a message")
   local body = { error = message }
   for key, value in pairs(extra or {}) do body[key] = value end
-  return answer(status, body)
+  return answer(status, body, asked)
 end
 
 local function check_values(i, query, values)
-  for place, kind in ipairs(query.types) do
+  local types = query.types or {}
+  for place, kind in ipairs(types) do
     local value = values[place]
     if value ~= nil and value ~= cjson.null then
       local trouble = convert.column_trouble(kind, value)
@@ -74,31 +83,49 @@ local function check_values(i, query, values)
     end
   end
   for place in pairs(values) do
-    check(place == "n" or (type(place) == "number" and place <= #query.types),
+    check(place == "n" or (type(place) == "number" and place <= #types),
       "queries[%d]: there is no $%s", i, tostring(place))
   end
 end
 
--- `given` is a request (query, params, claims, body) with `results`: what each query returned, by
--- number, or a function(i, values) that returns it. The answer has status, body (decoded), text,
--- and `asked`: the values of each query that was run.
+local function rows_for(source, i, values)
+  local rows
+  if type(source) == "function" then rows = source(i, values) else rows = (source or {})[i] end
+  check(type(rows) == "table", "queries[%d] is run, the spec has no rows for it", i)
+  return rows
+end
+
+-- Runs the queries; the answer when one of them gave it.
+function Endpoint:ask(req, params, results, asked, source)
+  for i, query in ipairs(self.def.queries or {}) do
+    local values, status, message, extra = {}, nil, nil, nil
+    if query.params then values, status, message, extra = query.params(req, params, results) end
+    if values then
+      check_values(i, query, values)
+      asked[i] = values
+      results[i] = rows_for(source, i, values)
+    elseif status ~= nil then
+      return refusal(asked, status, message, extra)
+    end
+  end
+end
+
+-- `given` is a request (query, params, claims, body) with `results`: the rows that each query
+-- returns, by number, or a function(i, values) that returns them. The answer has status, body
+-- (decoded), text, and `asked`: the values of each query that was run.
 function Endpoint:call(given)
   return self.enter(function()
     local req = full_request(self, given)
-    local params, status, message, extra = self.def.request(req)
-    if params == nil then return refusal(status, message, extra) end
+    local params, status, message, extra = req.query, nil, nil, nil
+    if self.def.request then params, status, message, extra = self.def.request(req) end
+    if not params then return refusal({}, status, message, extra) end
+
     local results, asked = {}, {}
-    for i, query in ipairs(self.def.queries or {}) do
-      local values = query.params(req, params, results)
-      if values then
-        check_values(i, query, values)
-        asked[i] = values
-        local source = given.results
-        results[i] = type(source) == "function" and source(i, values) or (source or {})[i]
-        check(results[i], "queries[%d] was asked, the spec has no results for it", i)
-      end
-    end
-    local code, body = self.def.reply(req, params, results)
+    local early = self:ask(req, params, results, asked, given.results)
+    if early then return early end
+
+    local code, body, text, more = self.def.reply(req, params, results)
+    if code == nil then return refusal(asked, body, text, more) end
     check(type(code) == "number", "reply: a status was expected, got a %s", type(code))
     return answer(code, body, asked)
   end)

@@ -86,15 +86,22 @@ function Sandbox:require(name)
     error(("require '%s': not the name of a module"):format(name), 3)
   end
   local path = name:gsub("%.", "/") .. ".lua"
-  local file = io.open(self.dir .. "/" .. path, "rb")
-  if not file then error(("require '%s': there is no file %s"):format(name, path), 3) end
-  local text = file:read("*a")
-  file:close()
+  local text = self:read(path)
+  if not text then error(("require '%s': there is no file %s"):format(name, path), 3) end
   self.loaded[name] = self
   local value = self:run(path, text)
   if value == nil then value = true end
   self.loaded[name] = value
   return value
+end
+
+function Sandbox:read(path)
+  if self.files[path] then return self.files[path] end
+  local file = io.open(self.dir .. "/" .. path, "rb")
+  if not file then return nil end
+  local text = file:read("*a")
+  file:close()
+  return text
 end
 
 function Sandbox:run(path, text)
@@ -118,9 +125,11 @@ end
 
 local sandbox = {}
 
-function sandbox.open(dir, cs)
+-- `files` (path -> text) stand before those of the directory.
+function sandbox.open(dir, cs, files)
   local self = setmetatable({
     dir = dir,
+    files = files or {},
     loaded = {},
     contents = setmetatable({}, { __mode = "k" }),
   }, Sandbox)
