@@ -1,8 +1,10 @@
 /* model/value: types, order and strict numbers. */
+#include <inttypes.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include <cmocka.h>
@@ -190,6 +192,26 @@ static void float8_text_is_decimal_and_finite(void **state)
     assert_false(value_is_numeric(bytes_of_string("NaN")));
 }
 
+/* Short decimals take a way of their own; strtod() is the judge. */
+static void float8_text_is_rounded_correctly_at_any_length(void **state)
+{
+    (void)state;
+    uint64_t random = 20240101;
+    for (int i = 0; i < 200000; i++) {
+        random = random * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+        uint64_t whole = (random >> 20) % (i % 3 ? 1000000 : UINT64_C(100000000000000000));
+        unsigned fraction = (unsigned)(random >> 33) % 1000000000;
+        int n_digits = 9 + (int)(random >> 60) % 4;
+        char text[64];
+        snprintf(text, sizeof text, "%s%" PRIu64 ".%0*u", i % 2 ? "-" : "", whole, n_digits,
+                 fraction);
+        double number = 1;
+        assert_true(value_parse_float8(bytes_of_string(text), &number));
+        double expected = strtod(text, NULL);
+        assert_memory_equal(&number, &expected, sizeof number);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -201,6 +223,7 @@ int main(void)
         cmocka_unit_test(numbers_written_differently_are_equal_and_hash_alike),
         cmocka_unit_test(int8_text_is_read_whole_and_exactly),
         cmocka_unit_test(float8_text_is_decimal_and_finite),
+        cmocka_unit_test(float8_text_is_rounded_correctly_at_any_length),
     };
     return cmocka_run_group_tests_name("value", tests, NULL, NULL);
 }

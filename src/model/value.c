@@ -1,6 +1,6 @@
 #include "model/value.h"
 
-#include <ctype.h>
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -78,19 +78,24 @@ struct number_parts {
 static struct bytes take_digits(struct bytes *rest)
 {
     size_t size = 0;
-    while (size < rest->size && isdigit((unsigned char)rest->data[size]))
+    while (size < rest->size && rest->data[size] >= '0' && rest->data[size] <= '9')
         size++;
     struct bytes digits = bytes_of(rest->data, size);
     *rest = bytes_of(rest->data + size, rest->size - size);
     return digits;
 }
 
-static bool take_one_of(struct bytes *rest, const char *set)
+static bool take_either(struct bytes *rest, char one, char other)
 {
-    if (rest->size == 0 || rest->data[0] == '\0' || !strchr(set, rest->data[0]))
+    if (rest->size == 0 || (rest->data[0] != one && rest->data[0] != other))
         return false;
     *rest = bytes_of(rest->data + 1, rest->size - 1);
     return true;
+}
+
+static bool take_byte(struct bytes *rest, char byte)
+{
+    return take_either(rest, byte, byte);
 }
 
 /* False when `text` is not a number in JSON's grammar. */
@@ -99,18 +104,18 @@ static bool split_number(struct bytes text, struct number_parts *parts)
     *parts = (struct number_parts){0};
     if (!text.data)
         return false;
-    parts->negative = take_one_of(&text, "-");
+    parts->negative = take_byte(&text, '-');
     parts->whole = take_digits(&text);
     if (parts->whole.size == 0 || (parts->whole.size > 1 && parts->whole.data[0] == '0'))
         return false;
-    if (take_one_of(&text, ".")) {
+    if (take_byte(&text, '.')) {
         parts->fraction = take_digits(&text);
         if (parts->fraction.size == 0)
             return false;
     }
-    if (take_one_of(&text, "eE")) {
+    if (take_either(&text, 'e', 'E')) {
         const char *start = text.data;
-        take_one_of(&text, "+-");
+        take_either(&text, '+', '-');
         if (take_digits(&text).size == 0)
             return false;
         parts->exponent = bytes_of(start, (size_t)(text.data - start));
@@ -140,10 +145,33 @@ bool value_parse_int8(struct bytes text, int64_t *number)
     return true;
 }
 
+/* Prices and volumes are short: 15 digits are a whole number that a double holds exactly, and so is
+ * the power of ten to divide it by, so that the one division is the one rounding. Five such fields
+ * cost 0.25 us less than with strtod() (bench/reader.c). False when the number is not so short. */
+static bool read_short_float8(const struct number_parts *parts, double *number)
+{
+    static const double powers[] = {1e0, 1e1, 1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
+                                    1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15};
+    _Static_assert(FLT_EVAL_METHOD == 0, "a double is computed as a double");
+    if (parts->exponent.size || parts->whole.size + parts->fraction.size > 15)
+        return false;
+    int64_t digits = 0;
+    for (size_t i = 0; i < parts->whole.size; i++)
+        digits = digits * 10 + (parts->whole.data[i] - '0');
+    for (size_t i = 0; i < parts->fraction.size; i++)
+        digits = digits * 10 + (parts->fraction.data[i] - '0');
+    double value = (double)digits / powers[parts->fraction.size];
+    *number = parts->negative ? -value : value;
+    return true;
+}
+
 bool value_parse_float8(struct bytes text, double *number)
 {
-    if (!value_is_numeric(text))
+    struct number_parts parts;
+    if (!split_number(text, &parts))
         return false;
+    if (read_short_float8(&parts, number))
+        return true;
     char short_copy[64];
     char *long_copy = NULL;
     const char *terminated = short_copy;
@@ -187,9 +215,9 @@ static char digit_at(const struct decimal *decimal, size_t index)
 
 static int64_t exponent_of(struct bytes text)
 {
-    bool negative = take_one_of(&text, "-");
+    bool negative = take_byte(&text, '-');
     if (!negative)
-        take_one_of(&text, "+");
+        take_byte(&text, '+');
     int64_t exponent = 0;
     for (size_t i = 0; i < text.size && exponent < EXPONENT_MAX; i++)
         exponent = exponent * 10 + (text.data[i] - '0');
