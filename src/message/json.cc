@@ -32,6 +32,7 @@ struct walk {
     const json_place *places;
     json_found *found;
     json_fault *fault;
+    bool has_escapes; // there is a backslash somewhere; most texts have none
 };
 
 // A token with what follows it up to the next one (white space, or a scalar's rest).
@@ -163,7 +164,7 @@ size_t decode_escape(const char *in, char **out)
 bool decode_string(walk &w, char *text, size_t size, size_t *decoded_size)
 {
     *decoded_size = size;
-    char *in = (char *)memchr(text, '\\', size);
+    char *in = w.has_escapes ? (char *)memchr(text, '\\', size) : nullptr;
     if (!in)
         return true;
     char *out = in;
@@ -191,6 +192,13 @@ bool take_string(walk &w, const token &token, size_t *size, size_t *content_size
     return decode_string(w, token.text + 1, *size - 2, content_size);
 }
 
+// The key of a place is never empty. Most differ in the first byte already.
+bool same_key(const bytes &wanted, const bytes &key)
+{
+    return wanted.size == key.size && wanted.data[0] == key.data[0] &&
+           memcmp(wanted.data, key.data, key.size) == 0;
+}
+
 // The place below `place` that `key` leads to. What an earlier duplicate left there is forgotten.
 size_t enter_place(walk &w, size_t place, bytes key)
 {
@@ -198,7 +206,7 @@ size_t enter_place(walk &w, size_t place, bytes key)
         return NOWHERE;
     const size_t end = w.places[place].end;
     for (size_t child = place + 1; child < end; child = w.places[child].end) {
-        if (!bytes_equal(w.places[child].key, key))
+        if (!same_key(w.places[child].key, key))
             continue;
         if (w.found[child].kind != FOUND_NOTHING)
             for (size_t i = child; i < w.places[child].end; i++)
@@ -416,7 +424,7 @@ bool json_walk(struct json_parser *parser, char *text, size_t size, const struct
         *fault = {"a byte order mark before the value", 0};
         return false;
     }
-    walk w{{}, text, size, places, found, fault};
+    walk w{{}, text, size, places, found, fault, memchr(text, '\\', size) != nullptr};
     simdjson::padded_string_view padded(text, size, size + JSON_PADDING);
     simdjson::error_code error = parser->simdjson.iterate_raw(padded).get(w.tokens);
     if (error) {

@@ -17,6 +17,7 @@ struct reader {
     size_t found_capacity;
     struct value *values;
     size_t values_capacity;
+    struct buffer reason; /* what is said about a message that no shape fits */
 };
 
 /* One message being read. */
@@ -42,6 +43,7 @@ void reader_free(struct reader *reader)
         return;
     json_parser_free(reader->parser);
     buffer_free(&reader->scratch);
+    buffer_free(&reader->reason);
     free(reader->found);
     free(reader->values);
     free(reader);
@@ -99,16 +101,15 @@ static size_t choose_shape(const struct reading *reading)
 }
 
 /* "no shape fits: 1 lacks kline.openTime, 2 lacks data.k.s". */
-static void explain_no_shape(const struct reading *reading, struct error *err)
+static void explain_no_shape(const struct reading *reading, struct buffer *text, struct error *err)
 {
-    struct buffer text = {0};
+    buffer_clear(text);
     for (size_t shape = 0; shape < reading->plan->n_shapes; shape++) {
         size_t field = find_missing(reading, shape);
-        buffer_printf(&text, "%s%zu lacks %s", shape > 0 ? ", " : "", shape + 1,
+        buffer_printf(text, "%s%zu lacks %s", shape > 0 ? ", " : "", shape + 1,
                       plan_source_of(reading->plan, shape, field)->paths[0].text);
     }
-    error_set(err, "no shape fits: %s", text.data);
-    buffer_free(&text);
+    error_set(err, "no shape fits: %s", text->data);
 }
 
 static struct bytes raw_text(const struct reading *reading, const struct json_found *found)
@@ -261,7 +262,7 @@ enum read_result reader_read(struct reader *reader, const struct reader_plan *pl
     struct reading reading = {plan, text, reader->scratch.data, reader->found};
     size_t shape = choose_shape(&reading);
     if (shape == plan->n_shapes) {
-        explain_no_shape(&reading, err);
+        explain_no_shape(&reading, &reader->reason, err);
         return READ_NO_SHAPE;
     }
     *record = (struct record){reader->values, plan->n_fields, shape};

@@ -1,9 +1,9 @@
 /* Reads the declared fields of a stream out of the JSON text of a message (design: `fields` and
  * `shapes` of a stream file).
  *
- * The text is checked whole, by RFC 8259: UTF-8, depth, no NaN, Infinity or hex, nothing after the
- * value; of duplicate keys the last counts. A message fits the first shape whose required fields
- * are all there; JSON null counts as not there. The parser underneath is simdjson (adapter:
+ * The text is checked whole, by RFC 8259: UTF-8, depth (64), no NaN, Infinity or hex, nothing after
+ * the value; of duplicate keys the last counts. A message fits the first shape whose required
+ * fields are all there; JSON null counts as not there. The parser underneath is simdjson (adapter:
  * message/json.h, the only C++ in the tree). */
 #ifndef MESSAGE_READER_H
 #define MESSAGE_READER_H
@@ -71,9 +71,9 @@ struct record {
 };
 
 /* One pass over the text, no allocation once warm. READ_OK fills `*record` (memory of the reader);
- * otherwise `err` says why, with path and byte: "kline.open: expected float8, found \"abc\" (byte
- * 120)". With READ_WRONG_TYPE, fields that were read well are in `*record`, the others is_null, so
- * that a rejected message can still be named. */
+ * otherwise `err` says why, with path and byte, counted from 0: "kline.open: expected float8, found
+ * \"abc\" (byte 120)". With READ_WRONG_TYPE, fields that were read well are in `*record`, the
+ * others is_null, so that a rejected message can still be named. */
 enum read_result reader_read(struct reader *reader, const struct reader_plan *plan,
                              struct bytes text, struct record *record, struct error *err)
     __attribute__((warn_unused_result));
