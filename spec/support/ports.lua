@@ -28,6 +28,11 @@ function ports.free()
   error("no free port on 127.0.0.1")
 end
 
+-- `port` when it is free, else any.
+function ports.prefer(port)
+  return is_free(port) and port or ports.free()
+end
+
 -- A port that somebody listens on, for tests of a taken port; the second result releases it.
 function ports.taken()
   local server = assert(socket.bind("127.0.0.1", 0))

@@ -111,12 +111,24 @@ end
 
 local database_count = 0
 
--- A new database with a name of its own.
-function Cluster:database(prefix)
+-- A new, empty database with a name of its own; `options` of CREATE DATABASE.
+function Cluster:database(prefix, options)
   database_count = database_count + 1
   local name = ("%s_%d"):format(prefix or "spec", database_count)
-  self:admin():exec("CREATE DATABASE " .. name)
+  self:admin():exec(("CREATE DATABASE %s %s"):format(name, options or ""))
   return postgres.connect(self:url(name), name, self)
+end
+
+-- A new database with all migrations applied, as an operator applies them.
+function Cluster:migrated(prefix)
+  if not self.template then
+    local template = self:database "template"
+    local env = { PATH = os.getenv "PATH", DATABASE_URL = template.url }
+    local code, output = process.run { argv = { "scripts/migrate" }, env = env, seconds = 60 }
+    assert(code == 0, output)
+    self.template = template.name
+  end
+  return self:database(prefix, "TEMPLATE " .. self.template)
 end
 
 function Cluster:admin()

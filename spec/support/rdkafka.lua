@@ -69,6 +69,19 @@ int rd_kafka_committed(rd_kafka_t *, rd_kafka_topic_partition_list_t *, int time
 int rd_kafka_commit(rd_kafka_t *, const rd_kafka_topic_partition_list_t *, int async);
 int rd_kafka_query_watermark_offsets(rd_kafka_t *, const char *, int32_t, int64_t *, int64_t *,
                                      int timeout_ms);
+typedef struct { int32_t id; int err; int32_t leader; int replica_cnt; int32_t *replicas;
+  int isr_cnt; int32_t *isrs; } rd_kafka_metadata_partition_t;
+typedef struct { char *topic; int partition_cnt; rd_kafka_metadata_partition_t *partitions;
+  int err; } rd_kafka_metadata_topic_t;
+typedef struct { int broker_cnt; void *brokers; int topic_cnt; rd_kafka_metadata_topic_t *topics;
+  int32_t orig_broker_id; char *orig_broker_name; } rd_kafka_metadata_t;
+int rd_kafka_metadata(rd_kafka_t *, int all_topics, rd_kafka_topic_t *only,
+                      const rd_kafka_metadata_t **, int timeout_ms);
+void rd_kafka_metadata_destroy(const rd_kafka_metadata_t *);
+int rd_kafka_assign(rd_kafka_t *, const rd_kafka_topic_partition_list_t *);
+int rd_kafka_poll_set_consumer(rd_kafka_t *);
+rd_kafka_message_t *rd_kafka_consumer_poll(rd_kafka_t *, int timeout_ms);
+void rd_kafka_message_destroy(rd_kafka_message_t *);
 rd_kafka_mock_cluster_t *rd_kafka_mock_cluster_new(rd_kafka_t *, int);
 void rd_kafka_mock_cluster_destroy(rd_kafka_mock_cluster_t *);
 const char *rd_kafka_mock_cluster_bootstraps(const rd_kafka_mock_cluster_t *);
@@ -168,6 +181,21 @@ function Client:delete_topic(name)
     rd.rd_kafka_event_DeleteTopics_result, "delete topic " .. name)
 end
 
+local function topic_handle(self, name)
+  self.topics[name] = self.topics[name] or rd.rd_kafka_topic_new(self.kafka, name, nil)
+  return self.topics[name]
+end
+
+-- 0 when there is no such topic.
+function Client:partition_count(name)
+  local answer = ffi.new "const rd_kafka_metadata_t *[1]"
+  check(rd.rd_kafka_metadata(self.kafka, 0, topic_handle(self, name), answer, TIMEOUT_MS),
+    "metadata of " .. name)
+  local count = answer[0].topic_cnt > 0 and answer[0].topics[0].partition_cnt or 0
+  rd.rd_kafka_metadata_destroy(answer[0])
+  return count
+end
+
 function Client:serve(timeout_ms)
   local event = rd.rd_kafka_queue_poll(self.queue, timeout_ms)
   if event == nil then
@@ -188,11 +216,7 @@ end
 
 -- Queues one message: value nil is a tombstone, key nil none, partition nil 0.
 function Client:send(topic, value, key, partition)
-  local rkt = self.topics[topic]
-  if not rkt then
-    rkt = rd.rd_kafka_topic_new(self.kafka, topic, nil)
-    self.topics[topic] = rkt
-  end
+  local rkt = topic_handle(self, topic)
   while rd.rd_kafka_produce(rkt, partition or 0, F_COPY, value, value and #value or 0, key,
     key and #key or 0, nil) ~= 0 do
     local code = rd.rd_kafka_last_error()
@@ -265,6 +289,37 @@ function Client:commit(group, topic, partition, offset)
   local code = rd.rd_kafka_commit(watcher(self, group), list, 0)
   rd.rd_kafka_topic_partition_list_destroy(list)
   check(code, "commit of " .. group)
+end
+
+-- Everything new in the topic from now on, without a group: a function that returns the next
+-- message's value and key, or nil after `timeout_ms` without one.
+function Client:follow(topic)
+  local partitions = self:partition_count(topic)
+  local consumer = handle(CONSUMER, {
+    ["bootstrap.servers"] = self.bootstrap, ["group.id"] = "follower",
+    ["enable.auto.commit"] = "false",
+  })
+  rd.rd_kafka_poll_set_consumer(consumer)
+  local list = rd.rd_kafka_topic_partition_list_new(partitions)
+  for partition = 0, partitions - 1 do
+    local _, last = self:watermarks(topic, partition)
+    rd.rd_kafka_topic_partition_list_add(list, topic, partition).offset = last
+  end
+  check(rd.rd_kafka_assign(consumer, list), "follow " .. topic)
+  rd.rd_kafka_topic_partition_list_destroy(list)
+  return function(timeout_ms)
+    local message = rd.rd_kafka_consumer_poll(consumer, timeout_ms)
+    if message == nil then
+      return nil
+    end
+    local value, key
+    if message.err == 0 then
+      value = ffi.string(message.payload, message.len)
+      key = ffi.string(message.key, message.key_len)
+    end
+    rd.rd_kafka_message_destroy(message)
+    return value, key
+  end
 end
 
 -- A broker within this process; it lives until the end.

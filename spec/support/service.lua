@@ -38,12 +38,13 @@ end
 -- Starts it. options:
 --   database, broker   of spec.support.postgres and .kafka
 --   topic, group       market data topic and consumer group
+--   port, admin_port   nil: free ones
 --   env                further settings
 --   wait               "ready" (default: /readyz says 200), "alive" (/healthz does), false
 function service.start(options)
   local self = setmetatable({ options = options }, Service)
-  self.port = ports.free()
-  self.admin_port = ports.free()
+  self.port = options.port or ports.free()
+  self.admin_port = options.admin_port or ports.free()
   local env = {
     PORT = self.port,
     HOST = "127.0.0.1",

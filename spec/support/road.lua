@@ -1,0 +1,79 @@
+-- What the integration specs share: a migrated database, a topic and the service between them.
+local kafka = require "spec.support.kafka"
+local postgres = require "spec.support.postgres"
+local service = require "spec.support.service"
+local wait = require "spec.support.wait"
+
+local road = {}
+local Road = {}
+Road.__index = Road
+
+local count = 0
+
+-- options: partitions (1), env, wait (as service.start), start (false: not yet)
+function road.open(options)
+  options = options or {}
+  count = count + 1
+  local self = setmetatable({}, Road)
+  self.broker = kafka.shared()
+  self.partitions = options.partitions or 1
+  self.topic = self.broker:topic("market-data", self.partitions)
+  self.group = ("road-%d"):format(count)
+  self.database = postgres.shared():migrated "road"
+  self.options = options
+  if options.start ~= false then
+    self:start()
+  end
+  return self
+end
+
+function Road:start(env)
+  self.service = service.start {
+    database = self.database, broker = self.broker, topic = self.topic, group = self.group,
+    env = env or self.options.env, wait = self.options.wait,
+  }
+  return self.service
+end
+
+function Road:close()
+  if self.service then
+    self.service:kill()
+  end
+  self.database:drop()
+end
+
+-- How many offsets of the topic the database has moved past.
+function Road:progress()
+  return self.database:number(("SELECT coalesce(sum(next_offset), 0) FROM ingest_offsets " ..
+    "WHERE group_id = '%s' AND topic = '%s'"):format(self.group, self.topic))
+end
+
+-- Sends and waits until the database is past all of it.
+function Road:send(messages)
+  self.broker:send_all(self.topic, messages)
+  self:wait_ingested()
+end
+
+function Road:wait_ingested(seconds)
+  local last = 0
+  for partition = 0, self.partitions - 1 do
+    last = last + select(2, self.broker:watermarks(self.topic, partition))
+  end
+  wait.till(("%d messages are ingested"):format(last), seconds or 30, function()
+    assert(self.service.process:is_running(), "core-service ended")
+    local done = self:progress()
+    return done == last, done .. " are"
+  end)
+end
+
+function Road:rejected()
+  return self.database:rows [[
+    SELECT *, encode(payload, 'escape') AS text FROM rejected_messages
+    ORDER BY partition, "offset"]]
+end
+
+function Road:missed(query)
+  return self.service:get("/api/v1/klines/missed?" .. query)
+end
+
+return road
