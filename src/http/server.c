@@ -22,7 +22,7 @@
 
 struct http_thread {
     struct http_server *server;
-    char name[16];
+    char name[32];
     pthread_t thread;
     struct event_base *base;
     struct event *wake; /* another thread wrote to wake_fd: look at the server's flags */
