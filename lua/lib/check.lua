@@ -9,10 +9,6 @@
 -- A field that is nil fails no check: whether it must be there is said where fields are declared.
 local check = {}
 
-local HOLDS = {
-  ["at least"] = function(value, bound) return value >= bound end,
-  ["at most"] = function(value, bound) return value <= bound end,
-}
 local BROKEN = {
   ["at least"] = "below",
   ["at most"] = "above",
@@ -23,33 +19,40 @@ local function number_text(number)
   return (number % 1 == 0 and "%.0f" or "%.15g"):format(number)
 end
 
-local function describe(field, relation, bound, record)
-  local text = ("%s: %s is %s "):format(field, number_text(record[field]), BROKEN[relation])
-  if type(bound) == "number" then return text .. number_text(bound) end
-  return text .. bound .. ", " .. number_text(record[bound])
+local function describe(rule, record)
+  local text = ("%s: %s is %s "):format(rule.field, number_text(record[rule.field]), rule.broken)
+  if rule.other then return text .. rule.other .. ", " .. number_text(record[rule.other]) end
+  return text .. number_text(rule.bound)
 end
 
--- Whole numbers beyond 2^53 come as decimal text; for a comparison the nearest double will do.
-local function comparable(value)
-  if type(value) == "string" then return tonumber(value) end
-  return value
+local function read_sentence(i, sentence)
+  local field, relation, bound = unpack(sentence)
+  if not BROKEN[relation] then
+    error(("check %d: %q is neither 'at least' nor 'at most'"):format(i, tostring(relation)), 3)
+  end
+  return {
+    field = field,
+    is_least = relation == "at least",
+    broken = BROKEN[relation],
+    bound = type(bound) == "number" and bound or nil,
+    other = type(bound) == "string" and bound or nil,
+  }
 end
 
 function check.compile(sentences)
-  for i, sentence in ipairs(sentences) do
-    if not HOLDS[sentence[2]] then
-      error(("check %d: %q is neither 'at least' nor 'at most'"):format(i, tostring(sentence[2])))
-    end
-  end
+  local rules = {}
+  for i, sentence in ipairs(sentences) do rules[i] = read_sentence(i, sentence) end
+
   return function(record)
-    for i = 1, #sentences do
-      local sentence = sentences[i]
-      local field, relation, bound = sentence[1], sentence[2], sentence[3]
-      local value = comparable(record[field])
-      local limit = bound
-      if type(bound) == "string" then limit = comparable(record[bound]) end
-      if value and limit and not HOLDS[relation](value, limit) then
-        return describe(field, relation, bound, record)
+    for i = 1, #rules do
+      local rule = rules[i]
+      local value, bound = record[rule.field], rule.bound or record[rule.other]
+      if value and bound then
+        -- Whole numbers beyond 2^53 come as decimal text; + 0 makes the nearest double of it.
+        value, bound = value + 0, bound + 0
+        local holds = value >= bound
+        if not rule.is_least then holds = value <= bound end
+        if not holds then return describe(rule, record) end
       end
     end
   end
