@@ -22,8 +22,10 @@
 #include "http/guard_meter.h"
 #include "http/status.h"
 
-#define TICK_MS    100
-#define LEAVING_MS 1000 /* for a client that has closed its side and may still be reading */
+#define TICK_MS          100
+#define DRAIN_READING_MS 1000 /* for a request that had begun to arrive when draining began */
+#define DRAIN_WRITING_MS 5000
+#define LEAVING_MS       1000 /* for a client that has closed its side and may still be reading */
 
 enum phase {
     PHASE_OPENED,   /* nothing has come yet */
@@ -558,9 +560,17 @@ void guard_accept(struct guard *guard, evutil_socket_t listening)
     evconnlistener_set_error_cb(listener, on_accept_failed);
 }
 
+static void shorten(struct guard *guard, enum phase phase, int64_t limit_ms)
+{
+    if (guard->limits_ms[phase] > limit_ms)
+        guard->limits_ms[phase] = limit_ms;
+}
+
 void guard_drain(struct guard *guard)
 {
     guard->draining = true;
+    shorten(guard, PHASE_READING, DRAIN_READING_MS);
+    shorten(guard, PHASE_WRITING, DRAIN_WRITING_MS);
     if (guard->bound)
         evhttp_del_accept_socket(guard->http, guard->bound);
     guard->bound = NULL;

@@ -46,8 +46,8 @@ void guard_free(struct guard *guard);
  * caller's. One connection per turn of the loop, so that threads that share it share the load. */
 void guard_accept(struct guard *guard, evutil_socket_t listening);
 
-/* No new connections; idle ones are closed, the others after the answer that they wait for. Once.
- */
+/* No new connections; idle ones are closed, the others after the answer that they wait for; who is
+ * still sending or not taking its answer has a second or five left. Once. */
 void guard_drain(struct guard *guard);
 
 /* Who is asked by on_request answers exactly once, now or later, by client_answer() or

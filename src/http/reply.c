@@ -101,6 +101,8 @@ int reply_json(struct client *client, const struct request *request,
     add_cors(request, policy);
     if (status == 503 || status == 429)
         add_header(request, "Retry-After", "1");
+    if (status == 401)
+        add_header(request, "WWW-Authenticate", "Bearer");
     bool is_get = strcmp(request->method, "GET") == 0 || request_is_head(request);
     if (status == 200 && is_get) {
         char etag[ETAG_SIZE];
