@@ -236,7 +236,7 @@ static bool join_threads(struct http_server *server, int timeout_ms)
 {
     struct timespec until;
     bool all = true;
-    clock_gettime(CLOCK_MONOTONIC, &until);
+    clock_gettime(CLOCK_REALTIME, &until); /* what pthread_timedjoin_np() goes by */
     until.tv_sec += timeout_ms / 1000;
     until.tv_nsec += timeout_ms % 1000 * 1000000L;
     if (until.tv_nsec >= 1000000000L) {
@@ -245,8 +245,7 @@ static bool join_threads(struct http_server *server, int timeout_ms)
     }
     for (size_t i = 0; i < server->n_threads; i++) {
         struct http_thread *thread = &server->threads[i];
-        if (thread->running &&
-            pthread_clockjoin_np(thread->thread, NULL, CLOCK_MONOTONIC, &until) == 0)
+        if (thread->running && pthread_timedjoin_np(thread->thread, NULL, &until) == 0)
             thread->running = false;
         all &= !thread->running;
     }
