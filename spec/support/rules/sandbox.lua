@@ -20,6 +20,12 @@ local function pick(from, names)
   return picked
 end
 
+local function copy(from)
+  local copied = {}
+  for name, value in pairs(from) do copied[name] = value end
+  return copied
+end
+
 local function read_only(_, key)
   error(("the table is read-only: field '%s'"):format(tostring(key)), 2)
 end
@@ -55,9 +61,7 @@ end
 function Sandbox:globals(cs)
   local shared = pick(_G, OFFERED)
   for library, names in pairs(OFFERED_OF) do shared[library] = pick(_G[library], names) end
-  shared.math, shared.bit = pick(math, {}), pick(require "bit", {})
-  for name, value in pairs(math) do shared.math[name] = value end
-  for name, value in pairs(require "bit") do shared.bit[name] = value end
+  shared.math, shared.bit = copy(math), copy(require "bit")
   shared.cs = cs
   shared.next = function(value, key) return next(self:thaw(value), key) end
   shared.pairs = function(value) return shared.next, value end
