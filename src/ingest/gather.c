@@ -1,0 +1,157 @@
+#include "ingest/gather.h"
+
+#include <inttypes.h>
+
+#include "base/log.h"
+#include "base/memory.h"
+#include "base/utf8.h"
+
+#define COMPONENT  "ingest"
+#define READ_MAX   256
+#define REASON_MAX 2000 /* bytes of a reason that are kept */
+
+bool gather_is_full(const struct gather *gather, const struct load *load)
+{
+    return load->batch.n_entries >= (size_t)gather->settings->batch_size ||
+           batch_bytes(&load->batch) >= (size_t)gather->settings->batch_bytes;
+}
+
+void gather_reset(struct gather *gather, struct load *load)
+{
+    batch_reset(&load->batch);
+    if (load->generation)
+        rules_registry_release(gather->rules, load->generation);
+    load->generation = NULL;
+}
+
+static void take_generation(struct gather *gather, struct load *load)
+{
+    if (load->generation)
+        return;
+    load->generation = rules_registry_acquire(gather->rules);
+    if (!load->generation)
+        die("messages came before the first generation of rules");
+    load->batch.rules_hash = load->generation->snapshot->hash;
+}
+
+void gather_jump(struct gather *gather, struct load *load, struct partition *partition, int64_t to)
+{
+    take_generation(gather, load);
+    batch_jump(&load->batch, partition, to);
+}
+
+/* PostgreSQL's text takes UTF-8 without U+0000, and a reason may quote any message. */
+static struct bytes clean(struct arena *arena, struct bytes text)
+{
+    if (!text.data)
+        return text;
+    size_t size = text.size < REASON_MAX ? text.size : REASON_MAX;
+    char *copy = arena_alloc(arena, size + 1);
+    size_t at = 0;
+    while (at < size) {
+        size_t step = utf8_char_size(bytes_of(text.data + at, size - at));
+        if (step == 0 || text.data[at] == '\0') {
+            copy[at++] = '?';
+            continue;
+        }
+        memcpy(copy + at, text.data + at, step);
+        at += step;
+    }
+    copy[size] = '\0';
+    return bytes_of(copy, size);
+}
+
+static size_t count_streams(const struct rules_def *def, const char *topic)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < def->n_streams; i++)
+        count += strcmp(def->streams[i].topic, topic) == 0;
+    return count;
+}
+
+static void map_message(struct load *load, struct rules_state *state, struct entry *entry)
+{
+    const struct rules_def *def = rules_state_def(state);
+    struct arena *arena = &load->batch.arena;
+    struct part *part = entry->parts;
+    for (size_t i = 0; i < def->n_streams; i++) {
+        if (strcmp(def->streams[i].topic, entry->message.topic) != 0)
+            continue;
+        part->stream = &def->streams[i];
+        rules_map(state, i, &entry->message, arena, &part->mapped);
+        if (part->mapped.verdict == MAP_REJECT) {
+            part->mapped.reason = clean(arena, part->mapped.reason);
+            part->mapped.symbol = clean(arena, part->mapped.symbol);
+        }
+        part++;
+    }
+}
+
+/* No stream reads the topic since a reload: the message stays where it is, for the day that one
+ * does again. */
+static void leave(struct partition *partition)
+{
+    log_info(COMPONENT,
+             "partition %s/%" PRId32 " stays at offset %" PRId64
+             ": no stream reads its topic any more",
+             partition->topic, partition->number, partition->next);
+    partition_set_state(partition, PARTITION_ORPHAN);
+}
+
+/* True when the message was added, and its memory with it. */
+static bool add_message(struct gather *gather, struct load *load, struct partition *partition,
+                        struct item *item)
+{
+    if (item->message.offset < partition->next)
+        return false; /* it has been gathered */
+    take_generation(gather, load);
+    struct rules_state *state = load->generation->states[gather->slot];
+    size_t n_streams = count_streams(rules_state_def(state), partition->topic);
+    if (n_streams == 0) {
+        leave(partition);
+        return false;
+    }
+    struct message *message = &item->message;
+    message->topic = partition->topic;
+    map_message(load, state, batch_add(&load->batch, partition, message, n_streams, item->kept));
+    return true;
+}
+
+/* True when the item's memory is held by the batch. */
+static bool take_item(struct gather *gather, struct load *load, struct item *item)
+{
+    struct partition *partition =
+        partitions_find(gather->partitions, item->message.topic, item->message.partition);
+    if (!partition || partition->state != PARTITION_READING)
+        return false;
+    switch (item->kind) {
+    case ITEM_MESSAGE:
+        return add_message(gather, load, partition, item);
+    case ITEM_END: /* behind the last message there may be transaction marks */
+        if (item->message.offset > partition->next)
+            gather_jump(gather, load, partition, item->message.offset);
+        return false;
+    case ITEM_LOST:
+        log_warn(COMPONENT, "partition %s/%" PRId32 ": Kafka has no offset %" PRId64,
+                 partition->topic, partition->number, partition->next);
+        partition_set_state(partition, PARTITION_LOST);
+        return false;
+    }
+    die("unknown kind of item: %d", (int)item->kind);
+}
+
+enum gather_result gather_step(struct gather *gather, struct load *load)
+{
+    if (gather_is_full(gather, load))
+        return GATHER_FULL;
+
+    struct item items[READ_MAX];
+    size_t room = (size_t)gather->settings->batch_size - load->batch.n_entries;
+    size_t n = consumer_read(gather->consumer, items, room < READ_MAX ? room : READ_MAX);
+    for (size_t i = 0; i < n; i++)
+        if (!take_item(gather, load, &items[i]))
+            consumer_release(items[i].kept);
+    if (n == 0)
+        return GATHER_EMPTY;
+    return gather_is_full(gather, load) ? GATHER_FULL : GATHER_MORE;
+}

@@ -1,0 +1,258 @@
+#include "ingest/reduce.h"
+
+#include <stdlib.h>
+
+/* The rows of one table while they are gathered: open addressing, a power of two of places, at most
+ * half of them taken. */
+struct group {
+    const struct table_def *table;
+    size_t n_seen;
+    const struct row **places;
+    size_t mask;
+    size_t n_rows;
+};
+
+struct groups {
+    struct group *items; /* an array in an arena */
+    size_t count;
+    size_t capacity;
+};
+
+static struct group *find_group(struct groups *groups, const struct table_def *table,
+                                struct arena *arena)
+{
+    for (size_t i = 0; i < groups->count; i++)
+        if (groups->items[i].table == table)
+            return &groups->items[i];
+
+    if (groups->count == groups->capacity) {
+        size_t capacity = groups->capacity ? groups->capacity * 2 : 8;
+        struct group *items = arena_alloc(arena, capacity * sizeof(*items));
+        if (groups->count > 0)
+            memcpy(items, groups->items, groups->count * sizeof(*items));
+        groups->items = items;
+        groups->capacity = capacity;
+    }
+    struct group *group = &groups->items[groups->count++];
+    *group = (struct group){.table = table};
+    return group;
+}
+
+static bool same_key(const struct row *a, const struct row *b)
+{
+    for (size_t i = 0; i < a->table->n_key; i++) {
+        size_t column = a->table->key[i];
+        if (value_compare(&a->values[column], &b->values[column]) != 0)
+            return false;
+    }
+    return true;
+}
+
+static uint64_t hash_key(const struct row *row)
+{
+    uint64_t hash = 0;
+    for (size_t i = 0; i < row->table->n_key; i++)
+        hash = value_hash(hash, &row->values[row->table->key[i]]);
+    return hash;
+}
+
+static bool wins(const struct row *later, const struct row *earlier)
+{
+    const struct table_def *table = later->table;
+    return !table->has_newer ||
+           value_compare(&later->values[table->newer], &earlier->values[table->newer]) >= 0;
+}
+
+static void put_row(struct group *group, const struct row *row)
+{
+    size_t place = hash_key(row) & group->mask;
+    while (group->places[place] && !same_key(group->places[place], row))
+        place = (place + 1) & group->mask;
+
+    if (!group->places[place]) {
+        group->places[place] = row;
+        group->n_rows++;
+    } else if (wins(row, group->places[place])) {
+        group->places[place] = row;
+    }
+}
+
+static int compare_keys(const void *left, const void *right)
+{
+    const struct row *a = *(const struct row *const *)left;
+    const struct row *b = *(const struct row *const *)right;
+    for (size_t i = 0; i < a->table->n_key; i++) {
+        size_t column = a->table->key[i];
+        int order = value_compare(&a->values[column], &b->values[column]);
+        if (order != 0)
+            return order;
+    }
+    return 0;
+}
+
+static int compare_tables(const void *left, const void *right)
+{
+    const struct group *a = left;
+    const struct group *b = right;
+    int order = strcmp(a->table->name, b->table->name);
+    return order != 0 ? order : (a->table > b->table) - (a->table < b->table);
+}
+
+/* Calls `each` for every row that is to be stored. */
+static void for_each_row(const struct batch *batch, size_t from, size_t to,
+                         void (*each)(struct groups *groups, const struct row *row,
+                                      struct arena *arena),
+                         struct groups *groups, struct arena *arena)
+{
+    for (size_t i = from; i < to; i++) {
+        const struct entry *entry = &batch->entries[i];
+        for (size_t p = 0; !entry->dropped && p < entry->n_parts; p++) {
+            const struct map_result *mapped = &entry->parts[p].mapped;
+            for (size_t r = 0; mapped->verdict == MAP_ROWS && r < mapped->n_rows; r++)
+                each(groups, &mapped->rows[r], arena);
+        }
+    }
+}
+
+static void count_row(struct groups *groups, const struct row *row, struct arena *arena)
+{
+    find_group(groups, row->table, arena)->n_seen++;
+}
+
+static void take_row(struct groups *groups, const struct row *row, struct arena *arena)
+{
+    put_row(find_group(groups, row->table, arena), row);
+}
+
+static void make_places(struct group *group, struct arena *arena)
+{
+    size_t places = 16;
+    while (places < group->n_seen * 2)
+        places *= 2;
+    group->mask = places - 1;
+    group->places = arena_alloc(arena, places * sizeof(*group->places));
+    memset(group->places, 0, places * sizeof(*group->places));
+}
+
+/* The places become the list of rows: moved together, then sorted. */
+static struct write_rows close_group(struct group *group)
+{
+    size_t n_rows = 0;
+    for (size_t place = 0; place <= group->mask; place++)
+        if (group->places[place])
+            group->places[n_rows++] = group->places[place];
+    qsort(group->places, n_rows, sizeof(*group->places), compare_keys);
+    return (struct write_rows){.table = group->table, .rows = group->places, .n_rows = n_rows};
+}
+
+static void reduce_rows(const struct batch *batch, size_t from, size_t to, struct arena *arena,
+                        struct reduced *out)
+{
+    struct groups groups = {0};
+    for_each_row(batch, from, to, count_row, &groups, arena);
+    for (size_t i = 0; i < groups.count; i++)
+        make_places(&groups.items[i], arena);
+    for_each_row(batch, from, to, take_row, &groups, arena);
+
+    if (groups.count > 0)
+        qsort(groups.items, groups.count, sizeof(*groups.items), compare_tables);
+    out->tables = arena_alloc(arena, groups.count * sizeof(*out->tables));
+    out->n_seen = arena_alloc(arena, groups.count * sizeof(*out->n_seen));
+    out->n_tables = groups.count;
+    for (size_t i = 0; i < groups.count; i++) {
+        out->n_seen[i] = groups.items[i].n_seen;
+        out->tables[i] = close_group(&groups.items[i]);
+    }
+}
+
+static size_t find_offset(const struct reduced *out, const struct partition *partition)
+{
+    size_t i = out->n_offsets; /* messages come in runs of one partition: the last first */
+    while (i > 0 && out->partitions[i - 1] != partition)
+        i--;
+    return i > 0 ? i - 1 : out->n_offsets;
+}
+
+static size_t count_partitions(const struct batch *batch, size_t from, size_t to)
+{
+    size_t runs = 0;
+    for (size_t i = from; i < to; i++)
+        if (i == from || batch->entries[i].partition != batch->entries[i - 1].partition)
+            runs++;
+    return runs;
+}
+
+static void reduce_offsets(const struct batch *batch, size_t from, size_t to, struct arena *arena,
+                           struct reduced *out)
+{
+    size_t room = count_partitions(batch, from, to);
+    out->offsets = arena_alloc(arena, room * sizeof(*out->offsets));
+    out->partitions = arena_alloc(arena, room * sizeof(*out->partitions));
+    out->n_offsets = 0;
+
+    for (size_t i = from; i < to; i++) {
+        const struct entry *entry = &batch->entries[i];
+        if (entry->dropped)
+            continue;
+        size_t at = find_offset(out, entry->partition);
+        if (at == out->n_offsets) {
+            out->partitions[out->n_offsets++] = entry->partition;
+            out->offsets[at] = (struct offset_move){.topic = entry->partition->topic,
+                                                    .partition = entry->partition->number,
+                                                    .from = entry->from};
+        }
+        out->offsets[at].to = entry->to;
+    }
+}
+
+static size_t count_rejected(const struct batch *batch, size_t from, size_t to)
+{
+    size_t count = 0;
+    for (size_t i = from; i < to; i++)
+        for (size_t p = 0; p < batch->entries[i].n_parts; p++)
+            count += batch->entries[i].parts[p].mapped.verdict == MAP_REJECT;
+    return count;
+}
+
+static struct rejection make_rejection(const struct batch *batch, const struct entry *entry,
+                                       const struct part *part)
+{
+    return (struct rejection){
+        .stream = part->stream->name,
+        .topic = entry->partition->topic,
+        .partition = entry->partition->number,
+        .offset = entry->message.offset,
+        .key = entry->message.key,
+        .payload = entry->message.payload,
+        .stage = reject_stage_name(part->mapped.stage),
+        .reason = part->mapped.reason,
+        .sqlstate = part->sqlstate,
+        .rules_hash = batch->rules_hash,
+        .symbol = part->mapped.symbol,
+        .has_sequence = part->mapped.has_sequence,
+        .sequence = part->mapped.sequence,
+    };
+}
+
+static void reduce_rejections(const struct batch *batch, size_t from, size_t to,
+                              struct arena *arena, struct reduced *out)
+{
+    out->rejections =
+        arena_alloc(arena, count_rejected(batch, from, to) * sizeof(*out->rejections));
+    out->n_rejections = 0;
+    for (size_t i = from; i < to; i++) {
+        const struct entry *entry = &batch->entries[i];
+        for (size_t p = 0; !entry->dropped && p < entry->n_parts; p++)
+            if (entry->parts[p].mapped.verdict == MAP_REJECT)
+                out->rejections[out->n_rejections++] =
+                    make_rejection(batch, entry, &entry->parts[p]);
+    }
+}
+
+void reduce_range(const struct batch *batch, size_t from, size_t to, struct arena *arena,
+                  struct reduced *out)
+{
+    reduce_rows(batch, from, to, arena, out);
+    reduce_offsets(batch, from, to, arena, out);
+    reduce_rejections(batch, from, to, arena, out);
+}
