@@ -25,6 +25,8 @@ static atomic_int fake_holds;     /* of generations */
 static atomic_int fake_calls;     /* open in the rules */
 static atomic_int fake_queries;   /* begun and neither done nor cancelled */
 static atomic_int fake_cancelled; /* queries */
+static atomic_int fake_pools;     /* made, ever */
+static atomic_int fake_asked[64]; /* queries, by pool */
 static atomic_bool fake_unpublished;
 static atomic_bool fake_not_ready;
 
@@ -154,6 +156,7 @@ void rules_call_free(struct rules_call *call)
 
 struct reader_pool {
     struct event_base *base;
+    int number;
 };
 
 struct reader_query {
@@ -168,6 +171,8 @@ struct reader_pool *reader_pool_new(struct event_base *base, const struct reader
     assert_int_equal(options->connections, 2);
     struct reader_pool *pool = memory_zero(1, sizeof *pool);
     pool->base = base;
+    pool->number = fake_pools++;
+    assert_true(pool->number < 64);
     return pool;
 }
 
@@ -228,6 +233,7 @@ struct reader_query *reader_pool_query(struct reader_pool *pool, const char *sql
     int ms = strcmp(sql, "slow") == 0 ? 300 : strcmp(sql, "hang") == 0 ? 60000 : 5;
     event_add(query->event, &(struct timeval){ms / 1000, ms % 1000 * 1000});
     fake_queries++;
+    fake_asked[pool->number]++;
     return query;
 }
 

@@ -327,6 +327,27 @@ static void holds_2000_idle_connections_and_still_answers(void **state)
     WAIT_UNTIL(open_connections() == 0);
 }
 
+static void threads_share_the_connections(void **state)
+{
+    (void)state;
+    enum { N = 80 };
+    int fds[N];
+    struct answer answer;
+    int first = fake_pools;
+    start();
+    for (int i = 0; i < N; i++)
+        fds[i] = dial(port);
+    WAIT_UNTIL(open_connections() == N);
+    for (int i = 0; i < N; i++) {
+        say(fds[i], "GET /ask/rows HTTP/1.1\r\nHost: x\r\n\r\n");
+        hear(fds[i], &answer);
+        assert_int_equal(answer.status, 200);
+        close(fds[i]);
+    }
+    assert_int_equal(fake_asked[first] + fake_asked[first + 1], N);
+    assert_in_range(fake_asked[first], N / 4, N * 3 / 4);
+}
+
 static void *dial_and_leave(void *arg)
 {
     unsigned seed = (unsigned)(uintptr_t)arg;
@@ -371,6 +392,7 @@ int main(void)
         TEST(a_slow_sender_does_not_hold_up_the_drain),
         TEST(a_taken_port_is_an_error),
         TEST(holds_2000_idle_connections_and_still_answers),
+        TEST(threads_share_the_connections),
         TEST(clients_may_leave_at_any_byte),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -210,6 +210,7 @@ static struct guard *new_guard(struct admin_server *server, struct event_base *b
     const struct guard_options options = {
         .base = base,
         .max_connections = ADMIN_CONNECTIONS_MAX,
+        .n_sharing = 1,
         .connections = &server->n_connections,
         .max_header_bytes = (size_t)settings->http_max_header_bytes,
         .max_body_bytes = ADMIN_BODY_BYTES_MAX,

@@ -22,6 +22,7 @@
 #include "http/guard_meter.h"
 #include "http/status.h"
 
+#define YIELD_MS         5
 #define TICK_MS          100
 #define DRAIN_READING_MS 1000 /* for a request that had begun to arrive when draining began */
 #define DRAIN_WRITING_MS 5000
@@ -79,6 +80,7 @@ struct guard {
     struct client **by_fd;
     size_t n_by_fd;
     struct farewell *farewell;
+    struct event *yield;  /* others had their chance to accept */
     struct event *settle; /* what is left to do at the end of this turn of the loop */
     struct event *tick;
     bool draining;
@@ -382,6 +384,20 @@ static void adopt(struct client *client)
         client_refuse(client, 503, "There are too many connections");
 }
 
+static void accept_again(struct guard *guard)
+{
+    if (guard->bound)
+        evconnlistener_enable(evhttp_bound_socket_get_listener(guard->bound));
+}
+
+/* By enough that short connections, which come and go, do not make everybody wait for the others.
+ */
+static bool has_more_than_its_share(const struct guard *guard)
+{
+    int total = atomic_load(guard->options.connections);
+    return (int)guard->n_clients > total / guard->options.n_sharing + total / 8 + 2;
+}
+
 static void on_closed(struct evhttp_connection *connection, void *arg)
 {
     (void)connection;
@@ -400,6 +416,8 @@ static void on_closed(struct evhttp_connection *connection, void *arg)
         if (fd >= 0)
             farewell_add(guard->farewell, fd);
     }
+    if (!has_more_than_its_share(guard))
+        accept_again(guard);
     if (client->on_gone)
         client->on_gone(client->on_gone_arg);
     free(client);
@@ -428,8 +446,16 @@ static void on_settle(evutil_socket_t fd, short what, void *arg)
     }
     while ((client = TAILQ_FIRST(&guard->queues[PHASE_REFUSED])))
         evhttp_connection_free(client->connection);
-    if (guard->bound)
-        evconnlistener_enable(evhttp_bound_socket_get_listener(guard->bound));
+    if (guard->bound && has_more_than_its_share(guard))
+        event_add(guard->yield, &(struct timeval){0, YIELD_MS * 1000});
+    else
+        accept_again(guard);
+}
+
+static void on_yielded(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    accept_again(arg);
 }
 
 static void expire(struct client *client)
@@ -469,11 +495,10 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
     (void)fd, (void)what;
     struct guard *guard = arg;
     expire_overdue(guard);
+    accept_again(guard); /* had it failed */
     if (guard->draining) {
         close_idle(guard, PHASE_OPENED);
         close_idle(guard, PHASE_WAITING);
-    } else if (guard->bound) {
-        evconnlistener_enable(evhttp_bound_socket_get_listener(guard->bound)); /* had it failed */
     }
     finish_drain(guard);
 }
@@ -525,8 +550,9 @@ struct guard *guard_new(const struct guard_options *options)
     guard->http = new_http(guard);
     guard->farewell = farewell_new(options->base);
     guard->settle = event_new(options->base, -1, 0, on_settle, guard);
+    guard->yield = event_new(options->base, -1, 0, on_yielded, guard);
     guard->tick = event_new(options->base, -1, EV_PERSIST, on_tick, guard);
-    if (!guard->settle || !guard->tick)
+    if (!guard->settle || !guard->yield || !guard->tick)
         die("no event for the connections' guard");
     event_add(guard->tick, &(struct timeval){0, TICK_MS * 1000});
     signal(SIGPIPE, SIG_IGN); /* libevent writes with writev(2) */
@@ -537,12 +563,12 @@ void guard_free(struct guard *guard)
 {
     if (!guard)
         return;
-    guard->draining = true;
-    guard->drained = true;
+    guard->bound = NULL;     /* evhttp frees it */
     on_settle(-1, 0, guard); /* so that each connection is known and ends in on_closed() */
     evhttp_free(guard->http);
     farewell_free(guard->farewell);
     event_free(guard->settle);
+    event_free(guard->yield);
     event_free(guard->tick);
     free(guard->by_fd);
     free(guard);

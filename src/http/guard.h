@@ -24,6 +24,7 @@ struct guard;
 struct guard_options {
     struct event_base *base;
     int max_connections;     /* of all guards that share `connections` */
+    int n_sharing;           /* how many those are */
     atomic_int *connections; /* lives longer than the guard */
     size_t max_header_bytes; /* request line and header together */
     size_t max_body_bytes;   /* of a request's body */
@@ -43,7 +44,8 @@ struct guard *guard_new(const struct guard_options *options);
 void guard_free(struct guard *guard);
 
 /* Accepts from a listening, non-blocking socket, which other guards may share and which stays the
- * caller's. One connection per turn of the loop, so that threads that share it share the load. */
+ * caller's. Whoever has more than its share of the connections leaves new ones to the others for a
+ * moment: else the thread that is awake gets them all. */
 void guard_accept(struct guard *guard, evutil_socket_t listening);
 
 /* No new connections; idle ones are closed, the others after the answer that they wait for; who is

@@ -146,6 +146,7 @@ static struct guard *new_guard(struct http_thread *thread)
     const struct guard_options guard = {
         .base = thread->base,
         .max_connections = settings->http_max_connections,
+        .n_sharing = settings->http_threads,
         .connections = &thread->server->n_connections,
         .max_header_bytes = (size_t)settings->http_max_header_bytes,
         .max_body_bytes = (size_t)settings->http_max_body_bytes,
