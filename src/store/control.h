@@ -16,7 +16,8 @@ struct event_base;
 struct control;
 
 struct control *control_new(struct event_base *base, const char *conninfo, int connect_timeout_ms);
-/* Work that is outstanding is forgotten: its `done` is not called. NULL is accepted. */
+/* Work that is outstanding is forgotten: its `done` is not called. Not from inside a `done`. NULL
+ * is accepted. */
 void control_free(struct control *control);
 
 /* Jobs run one after another in the order they were asked for. Each `done` is called exactly once,

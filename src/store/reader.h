@@ -22,6 +22,9 @@ struct reader_options {
 };
 
 struct reader_pool *reader_pool_new(struct event_base *base, const struct reader_options *options);
+/* Queries that are outstanding end as QUERY_UNAVAILABLE. Not from inside a `done`. NULL is
+ * accepted.
+ */
 void reader_pool_free(struct reader_pool *pool);
 /* At least one connection is READY. */
 bool reader_pool_is_ready(const struct reader_pool *pool);

@@ -12,11 +12,12 @@
 struct schema; /* immutable once loaded; counted holds, any thread */
 
 /* Reads the description of the named tables (as rule files name them), the applied migrations'
- * marks and the service's own tables, in one segment on a READY connection. `done` gets a held
- * schema, or NULL with `err`. Main thread's control connection. */
-void schema_load(struct connection *connection, const char *const *tables, size_t n_tables,
-                 void (*done)(struct schema *schema, const struct error *err, void *arg),
-                 void *arg);
+ * marks and the service's own tables, in one segment. `tables` is copied. `done` gets a held
+ * schema, or NULL with `err`; false when the connection is not READY, and then it is not called.
+ * Main thread: see control_load_schema. */
+bool schema_load(struct connection *connection, const char *const *tables, size_t n_tables,
+                 void (*done)(struct schema *schema, const struct error *err, void *arg), void *arg)
+    __attribute__((warn_unused_result));
 struct schema *schema_hold(struct schema *schema);
 void schema_release(struct schema *schema);
 
@@ -38,7 +39,8 @@ bool schema_has_table(const struct schema *schema, const char *table);
 /* The statement that upserts `table`'s rows, given as one array parameter per column (design:
  * "which row wins"), quoted for this schema. *wire_types gets for each column the type that
  * travels: VALUE_NUMERIC (decimal text) where the real column is numeric or text although the rule
- * says float8. free() both. */
+ * says float8. What the schema does not know is taken as declared, and PostgreSQL will say what is
+ * wrong with it. free() both. */
 char *schema_upsert_sql(const struct schema *schema, const struct table_def *table,
                         enum value_type **wire_types);
 

@@ -1,0 +1,187 @@
+#include "store/batch.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "store/arrays.h"
+
+/* Parameters of one statement; all binary but for those added as text. */
+struct params {
+    int n;
+    int capacity;
+    struct buffer *arrays; /* one a parameter, unused for text ones */
+    const char **values;
+    int *lengths;
+    int *formats;
+};
+
+static struct params params_new(size_t capacity)
+{
+    struct params params = {.capacity = (int)capacity};
+    params.arrays = memory_zero(capacity, sizeof *params.arrays);
+    params.values = memory_zero(capacity, sizeof *params.values);
+    params.lengths = memory_zero(capacity, sizeof *params.lengths);
+    params.formats = memory_zero(capacity, sizeof *params.formats);
+    return params;
+}
+
+static void params_add_text(struct params *params, const char *text)
+{
+    params->values[params->n++] = text;
+}
+
+static struct buffer *params_add_array(struct params *params, enum pg_type element, size_t n)
+{
+    struct buffer *array = &params->arrays[params->n++];
+    array_begin(array, element, n);
+    return array;
+}
+
+/* Sends the statement and releases the parameters: libpq has copied them. */
+static bool params_send(struct params *params, struct connection *connection, const char *sql)
+{
+    for (int i = 0; i < params->n; i++) {
+        if (!params->arrays[i].data)
+            continue;
+        params->values[i] = params->arrays[i].data;
+        params->lengths[i] = (int)params->arrays[i].size;
+        params->formats[i] = 1;
+    }
+    const struct statement statement = {
+        .sql = sql,
+        .n_params = params->n,
+        .values = params->values,
+        .lengths = params->lengths,
+        .formats = params->formats,
+    };
+    bool sent = connection_send(connection, &statement, NULL, NULL);
+    for (int i = 0; i < params->capacity; i++)
+        buffer_free(&params->arrays[i]);
+    free(params->arrays);
+    free(params->values);
+    free(params->lengths);
+    free(params->formats);
+    return sent;
+}
+
+static bool send_plain(struct connection *connection, const char *sql)
+{
+    const struct statement statement = {.sql = sql};
+    return connection_send(connection, &statement, NULL, NULL);
+}
+
+static bool send_offsets(struct connection *connection, const struct write_batch *batch)
+{
+    size_t n = batch->n_offsets;
+    struct params params = params_new(5);
+    params_add_text(&params, batch->group_id);
+    struct buffer *topics = params_add_array(&params, PG_TEXT, n);
+    struct buffer *partitions = params_add_array(&params, PG_INT4, n);
+    struct buffer *from = params_add_array(&params, PG_INT8, n);
+    struct buffer *to = params_add_array(&params, PG_INT8, n);
+    for (size_t i = 0; i < n; i++) {
+        const struct offset_move *move = &batch->offsets[i];
+        array_add_bytes(topics, bytes_of_string(move->topic));
+        array_add_int4(partitions, move->partition);
+        array_add_int8(from, move->from);
+        array_add_int8(to, move->to);
+    }
+    return params_send(&params, connection,
+                       "SELECT ingest_move_offsets($1::text, $2::text[], $3::integer[],"
+                       " $4::bigint[], $5::bigint[])");
+}
+
+static bool send_rows(struct connection *connection, const struct schema *schema,
+                      const struct write_rows *rows)
+{
+    const struct table_def *table = rows->table;
+    enum value_type *wire_types = NULL;
+    char *sql = schema_upsert_sql(schema, table, &wire_types);
+    struct params params = params_new(table->n_columns);
+    for (size_t column = 0; column < table->n_columns; column++) {
+        enum value_type wire = wire_types[column];
+        struct buffer *array = params_add_array(&params, array_element(wire), rows->n_rows);
+        for (size_t i = 0; i < rows->n_rows; i++)
+            array_add_value(array, wire, &rows->rows[i]->values[column]);
+    }
+    bool sent = params_send(&params, connection, sql);
+    free(wire_types);
+    free(sql);
+    return sent;
+}
+
+static const char rejections_sql[] =
+    "INSERT INTO rejected_messages (group_id, stream, topic, partition, \"offset\", key, payload,"
+    " stage, reason, sqlstate, rules_hash, symbol, sequence)"
+    " SELECT $1::text, r.* FROM unnest($2::text[], $3::text[], $4::integer[], $5::bigint[],"
+    " $6::bytea[], $7::bytea[], $8::text[], $9::text[], $10::text[], $11::text[], $12::text[],"
+    " $13::bigint[]) AS r ON CONFLICT DO NOTHING";
+
+static bool send_rejections(struct connection *connection, const struct write_batch *batch)
+{
+    static const enum pg_type types[] = {PG_TEXT, PG_TEXT, PG_INT4, PG_INT8, PG_BYTEA, PG_BYTEA,
+                                         PG_TEXT, PG_TEXT, PG_TEXT, PG_TEXT, PG_TEXT,  PG_INT8};
+    enum { N_ARRAYS = sizeof types / sizeof types[0] };
+    struct buffer *array[N_ARRAYS];
+    struct params params = params_new(N_ARRAYS + 1);
+    params_add_text(&params, batch->group_id);
+    for (size_t i = 0; i < N_ARRAYS; i++)
+        array[i] = params_add_array(&params, types[i], batch->n_rejections);
+    for (size_t i = 0; i < batch->n_rejections; i++) {
+        const struct rejection *rejection = &batch->rejections[i];
+        array_add_bytes(array[0], bytes_of_string(rejection->stream));
+        array_add_bytes(array[1], bytes_of_string(rejection->topic));
+        array_add_int4(array[2], rejection->partition);
+        array_add_int8(array[3], rejection->offset);
+        array_add_bytes(array[4], rejection->key);
+        array_add_bytes(array[5], rejection->payload);
+        array_add_bytes(array[6], bytes_of_string(rejection->stage));
+        array_add_cleaned(array[7], rejection->reason);
+        array_add_bytes(array[8], bytes_of_string(rejection->sqlstate));
+        array_add_bytes(array[9], bytes_of_string(rejection->rules_hash));
+        array_add_cleaned(array[10], rejection->symbol);
+        if (rejection->has_sequence)
+            array_add_int8(array[11], rejection->sequence);
+        else
+            array_add_null(array[11]);
+    }
+    return params_send(&params, connection, rejections_sql);
+}
+
+/* set_config and not SET LOCAL: a segment is a transaction, but no transaction block. */
+static const char durable_sql[] = "SELECT pg_catalog.set_config('synchronous_commit', 'on', true)";
+
+/* What a commit would check is checked now, and then everything is undone. */
+static const char rehearse_sql[] =
+    "DO $$ BEGIN SET CONSTRAINTS ALL IMMEDIATE;"
+    " RAISE EXCEPTION 'a rehearsal: rolled back on purpose' USING ERRCODE = '" REHEARSED_SQLSTATE
+    "'; END $$";
+
+bool batch_send(struct connection *connection, const struct schema *schema,
+                const struct write_batch *batch, size_t *tables)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < batch->n_tables + BATCH_OTHER; i++)
+        tables[i] = batch->n_tables;
+    if (batch->n_offsets) {
+        n++;
+        if (!send_offsets(connection, batch))
+            return false;
+    }
+    if (batch->durable) {
+        n++;
+        if (!send_plain(connection, durable_sql))
+            return false;
+    }
+    for (size_t i = 0; i < batch->n_tables; i++) {
+        if (!batch->tables[i].n_rows)
+            continue;
+        tables[n++] = i;
+        if (!send_rows(connection, schema, &batch->tables[i]))
+            return false;
+    }
+    if (batch->n_rejections && !send_rejections(connection, batch))
+        return false;
+    return !batch->rehearse || send_plain(connection, rehearse_sql);
+}

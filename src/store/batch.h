@@ -1,0 +1,22 @@
+/* A batch as statements: what writer_submit sends, in order. */
+#ifndef STORE_BATCH_H
+#define STORE_BATCH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "store/connection.h"
+#include "store/writer.h"
+
+/* SQLSTATE with which a rehearsal that went well ends itself. */
+#define REHEARSED_SQLSTATE "CS002"
+
+/* Sends everything but the Sync. tables[n] gets, for statement n of the segment, the index into
+ * batch->tables, or n_tables when it is about none; it has room for n_tables + BATCH_OTHER. False:
+ * the connection is not ready. */
+#define BATCH_OTHER 4
+bool batch_send(struct connection *connection, const struct schema *schema,
+                const struct write_batch *batch, size_t *tables)
+    __attribute__((warn_unused_result));
+
+#endif

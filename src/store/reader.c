@@ -1,0 +1,294 @@
+#include "store/reader.h"
+
+#include <event2/event.h>
+#include <libpq-fe.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <utlist.h>
+
+#include "base/memory.h"
+#include "store/connection.h"
+
+#define SILENCE_MARGIN_MS 5000
+
+struct reader_query {
+    struct reader_pool *pool;
+    struct connection *connection; /* NULL: there was none; it waits to be told so */
+    query_done_cb done;            /* NULL: cancelled, or already called */
+    void *arg;
+    char *sql; /* kept, with the values, to be sent once more after a change of the schema */
+    char **values;
+    size_t n_values;
+    bool retried;
+    struct reader_query *next;
+    struct reader_query *prev;
+};
+
+struct reader_pool {
+    struct connection **connections;
+    size_t n_connections;
+    struct reader_query *refused; /* no connection was there: told from the loop */
+    struct event *refuse;
+    struct result_column *columns; /* of the result being lent */
+    size_t columns_capacity;
+};
+
+/* ---- the pool ---- */
+
+static void on_refuse(evutil_socket_t fd, short what, void *arg);
+
+static struct connection *open_connection(struct event_base *base,
+                                          const struct reader_options *options)
+{
+    char timeout[64];
+    snprintf(timeout, sizeof timeout, "SET statement_timeout = %d", options->statement_timeout_ms);
+    const char *const setup[] = {
+        timeout,
+        /* Time bounds must be known when the plan is made, or all partitions are locked. */
+        "SET plan_cache_mode = force_custom_plan",
+        "SET default_transaction_read_only = on",
+        "SET TimeZone = 'UTC'",
+        "SET DateStyle = 'ISO'",
+        "SET client_min_messages = warning",
+        NULL,
+    };
+    const struct connection_options connection_options = {
+        .conninfo = options->conninfo,
+        .application_name = options->application_name,
+        .connect_timeout_ms = options->connect_timeout_ms,
+        .silence_timeout_ms = options->statement_timeout_ms + SILENCE_MARGIN_MS,
+        .setup = setup,
+    };
+    struct connection *connection = connection_new(base, &connection_options, NULL, NULL);
+    connection_open(connection);
+    return connection;
+}
+
+struct reader_pool *reader_pool_new(struct event_base *base, const struct reader_options *options)
+{
+    struct reader_pool *pool = memory_zero(1, sizeof *pool);
+    pool->n_connections = options->connections > 0 ? (size_t)options->connections : 1;
+    pool->connections = memory_zero(pool->n_connections, sizeof(struct connection *));
+    for (size_t i = 0; i < pool->n_connections; i++)
+        pool->connections[i] = open_connection(base, options);
+    pool->refuse = event_new(base, -1, 0, on_refuse, pool);
+    if (!pool->refuse)
+        die("no event for a reader");
+    return pool;
+}
+
+void reader_pool_free(struct reader_pool *pool)
+{
+    if (!pool)
+        return;
+    for (size_t i = 0; i < pool->n_connections; i++)
+        connection_free(pool->connections[i]);
+    on_refuse(-1, 0, pool);
+    event_free(pool->refuse);
+    free(pool->connections);
+    free(pool->columns);
+    free(pool);
+}
+
+static bool is_ready(const struct connection *connection)
+{
+    return connection_state(connection) == CONNECTION_READY;
+}
+
+bool reader_pool_is_ready(const struct reader_pool *pool)
+{
+    for (size_t i = 0; i < pool->n_connections; i++)
+        if (is_ready(pool->connections[i]))
+            return true;
+    return false;
+}
+
+const char *reader_pool_trouble(const struct reader_pool *pool)
+{
+    return reader_pool_is_ready(pool) ? "" : connection_trouble(pool->connections[0]);
+}
+
+static struct connection *least_busy(const struct reader_pool *pool)
+{
+    struct connection *best = NULL;
+    for (size_t i = 0; i < pool->n_connections; i++) {
+        struct connection *connection = pool->connections[i];
+        if (!is_ready(connection))
+            continue;
+        if (!best || connection_in_flight(connection) < connection_in_flight(best))
+            best = connection;
+    }
+    return best;
+}
+
+/* ---- results ---- */
+
+static struct bytes result_cell(const struct result *result, size_t row, size_t column)
+{
+    const PGresult *source = result->source;
+    if (PQgetisnull(source, (int)row, (int)column))
+        return (struct bytes){0};
+    return bytes_of(PQgetvalue(source, (int)row, (int)column),
+                    (size_t)PQgetlength(source, (int)row, (int)column));
+}
+
+static enum value_type type_of_oid(Oid oid)
+{
+    switch (oid) {
+    case 20: /* int8 */
+    case 21: /* int2 */
+    case 23: /* int4 */
+        return VALUE_INT8;
+    case 700: /* float4 */
+    case 701: /* float8 */
+        return VALUE_FLOAT8;
+    case 1700:
+        return VALUE_NUMERIC;
+    case 16:
+        return VALUE_BOOL;
+    case 114:  /* json */
+    case 3802: /* jsonb */
+        return VALUE_JSON;
+    default:
+        return VALUE_TEXT;
+    }
+}
+
+static struct result lend(struct reader_pool *pool, const PGresult *source)
+{
+    size_t n = (size_t)PQnfields(source);
+    if (n > pool->columns_capacity) {
+        pool->columns = memory_resize(pool->columns, n * sizeof *pool->columns);
+        pool->columns_capacity = n;
+    }
+    for (size_t i = 0; i < n; i++) {
+        pool->columns[i].name = PQfname(source, (int)i);
+        pool->columns[i].type = type_of_oid(PQftype(source, (int)i));
+    }
+    return (struct result){
+        .columns = pool->columns,
+        .n_columns = n,
+        .n_rows = (size_t)PQntuples(source),
+        .cell = result_cell,
+        .source = source,
+    };
+}
+
+/* ---- queries ---- */
+
+static void free_query(struct reader_query *query)
+{
+    for (size_t i = 0; i < query->n_values; i++)
+        free(query->values[i]);
+    free(query->values);
+    free(query->sql);
+    free(query);
+}
+
+static void tell(struct reader_query *query, enum query_outcome outcome,
+                 const struct result *result, const struct error *err)
+{
+    query_done_cb done = query->done;
+    query->done = NULL;
+    if (done)
+        done(outcome, result, err, query->arg);
+}
+
+static void on_result(const struct pg_result *pg_result, void *arg)
+{
+    struct reader_query *query = arg;
+    if (!query->done)
+        return;
+    struct result result = lend(query->pool, (const PGresult *)pg_result);
+    tell(query, QUERY_OK, &result, NULL);
+}
+
+static enum query_outcome outcome_of_failure(const struct segment_failure *failure)
+{
+    if (strcmp(failure->sqlstate, "57014") == 0)
+        return QUERY_TIMEOUT;
+    enum sqlstate_class class = sqlstate_classify(failure->sqlstate, failure->constraint);
+    /* A statement that writes is wrong on every server, not only on this one. */
+    bool writes = strcmp(failure->sqlstate, "25006") == 0;
+    bool passing = class == SQLSTATE_RETRY || class == SQLSTATE_HALVE;
+    return passing && !writes ? QUERY_UNAVAILABLE : QUERY_FAILED;
+}
+
+static bool send_query(struct reader_query *query);
+
+/* After a change of the schema each statement fails once on each connection: nobody needs to see
+ * that. */
+static bool send_again(struct reader_query *query, const struct segment_failure *failure)
+{
+    if (query->retried || !query->done ||
+        sqlstate_classify(failure->sqlstate, failure->constraint) != SQLSTATE_REPREPARE)
+        return false;
+    query->retried = true;
+    connection_forget_prepared(query->connection);
+    return send_query(query);
+}
+
+static void on_end(enum segment_outcome outcome, const struct segment_failure *failure, void *arg)
+{
+    struct reader_query *query = arg;
+    if (outcome == SEGMENT_FAILED && send_again(query, failure))
+        return;
+    if (outcome == SEGMENT_FAILED)
+        tell(query, outcome_of_failure(failure), NULL, &failure->err);
+    else
+        tell(query, QUERY_UNAVAILABLE, NULL, &failure->err);
+    free_query(query);
+}
+
+static bool send_query(struct reader_query *query)
+{
+    const struct statement statement = {
+        .sql = query->sql,
+        .n_params = (int)query->n_values,
+        .values = (const char *const *)query->values,
+    };
+    return connection_send(query->connection, &statement, on_result, query) &&
+           connection_sync(query->connection, on_end, query);
+}
+
+static void on_refuse(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    struct reader_pool *pool = arg;
+    while (pool->refused) {
+        struct reader_query *query = pool->refused;
+        struct error err;
+        DL_DELETE(pool->refused, query);
+        error_set(&err, "no connection to PostgreSQL: %s", reader_pool_trouble(pool));
+        tell(query, QUERY_UNAVAILABLE, NULL, &err);
+        free_query(query);
+    }
+}
+
+struct reader_query *reader_pool_query(struct reader_pool *pool, const char *sql,
+                                       const char *const *values, size_t n_values,
+                                       query_done_cb done, void *arg)
+{
+    struct reader_query *query = memory_zero(1, sizeof *query);
+    query->pool = pool;
+    query->done = done;
+    query->arg = arg;
+    query->sql = memory_string(sql);
+    query->values = memory_zero(n_values, sizeof(char *));
+    query->n_values = n_values;
+    for (size_t i = 0; i < n_values; i++)
+        query->values[i] = values[i] ? memory_string(values[i]) : NULL;
+    query->connection = least_busy(pool);
+    if (query->connection && send_query(query))
+        return query;
+    DL_APPEND(pool->refused, query);
+    event_active(pool->refuse, EV_TIMEOUT, 0);
+    return query;
+}
+
+void reader_query_cancel(struct reader_query *query)
+{
+    query->done = NULL;
+}

@@ -1,0 +1,53 @@
+/* What schema.c reads and schema_check.c and upsert.c use. */
+#ifndef STORE_SCHEMA_PRIVATE_H
+#define STORE_SCHEMA_PRIVATE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/buffer.h"
+#include "store/schema.h"
+
+struct live_column {
+    char *name;
+    char *type;      /* as people write it: "character varying(20)" */
+    char *base_type; /* of a domain: what it is made of; catalog name: "varchar" */
+    bool is_string;
+    bool not_null;
+    bool has_default; /* may be left out although it is not_null */
+    bool read_only;   /* generated, or identity always */
+    unsigned accepts; /* bit n: values of enum value_type n are cast to it by assignment */
+};
+
+/* An index that can be the conflict target: unique, valid, on plain columns, whole, immediate. */
+struct live_key {
+    unsigned long index; /* oid */
+    char **columns;
+    size_t n_columns;
+};
+
+struct live_table {
+    char *name;                  /* as the rule file has it */
+    struct live_column *columns; /* none: the table does not exist */
+    size_t n_columns;
+    struct live_key *keys;
+    size_t n_keys;
+};
+
+struct schema {
+    atomic_int holders;
+    struct live_table *tables;
+    size_t n_tables;
+    bool has_move_offsets;
+};
+
+/* NULL: not there. `schema` and `table` may be NULL. */
+const struct live_table *schema_table(const struct schema *schema, const char *name);
+const struct live_column *schema_column(const struct live_table *table, const char *name);
+
+/* Appends an identifier in double quotes; a table's name may have a schema before its first '.'. */
+void schema_quote(struct buffer *out, const char *identifier);
+void schema_quote_table(struct buffer *out, const char *name);
+
+#endif

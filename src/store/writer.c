@@ -1,0 +1,319 @@
+#include "store/writer.h"
+
+#include <event2/event.h>
+#include <libpq-fe.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "store/arrays.h"
+#include "store/batch.h"
+
+#define SILENCE_MARGIN_MS 5000
+
+typedef void (*write_done_cb)(const struct write_result *result, void *arg);
+typedef void (*offsets_done_cb)(bool ok, const struct error *err, void *arg);
+typedef void (*flushed_done_cb)(bool ok, uint64_t flushed_lsn, uint64_t insert_lsn, void *arg);
+
+/* What is in flight; at most one of them. */
+enum work { WORK_NONE, WORK_BATCH, WORK_OFFSETS, WORK_FLUSHED };
+
+struct writer {
+    struct connection *connection;
+    struct schema *schema;
+    enum work work;
+    void *arg; /* of the callback below that is waiting */
+
+    const struct write_batch *batch; /* WORK_BATCH */
+    write_done_cb batch_done;
+    size_t *tables; /* statement of the segment -> index into batch->tables */
+    bool retried;   /* statements were prepared anew and the batch sent again */
+
+    struct partition_offset *partitions; /* WORK_OFFSETS */
+    size_t n_partitions;
+    offsets_done_cb offsets_done;
+
+    uint64_t lsn[2]; /* WORK_FLUSHED: flushed, insert */
+    flushed_done_cb flushed_done;
+};
+
+struct writer *writer_new(struct event_base *base, const struct writer_options *options,
+                          const struct connection_events *events, void *arg)
+{
+    char timeout[64], idle[80];
+    snprintf(timeout, sizeof timeout, "SET statement_timeout = %d", options->write_timeout_ms);
+    snprintf(idle, sizeof idle, "SET idle_in_transaction_session_timeout = %d",
+             options->write_timeout_ms);
+    const char *const setup[] = {
+        timeout,
+        idle,
+        "SET synchronous_commit = off", /* rows and offsets are lost together or not at all */
+        "SET TimeZone = 'UTC'",
+        "SET client_min_messages = warning",
+        NULL,
+    };
+    const struct connection_options connection_options = {
+        .conninfo = options->conninfo,
+        .application_name = options->application_name,
+        .connect_timeout_ms = options->connect_timeout_ms,
+        /* A segment is answered when all its statements are done: twice the time-out of one. */
+        .silence_timeout_ms = 2 * options->write_timeout_ms + SILENCE_MARGIN_MS,
+        .setup = setup,
+    };
+    struct writer *writer = memory_zero(1, sizeof *writer);
+    writer->connection = connection_new(base, &connection_options, events, arg);
+    connection_open(writer->connection);
+    return writer;
+}
+
+void writer_free(struct writer *writer)
+{
+    if (!writer)
+        return;
+    connection_free(writer->connection);
+    schema_release(writer->schema);
+    free(writer->tables);
+    free(writer);
+}
+
+bool writer_is_ready(const struct writer *writer)
+{
+    return connection_state(writer->connection) == CONNECTION_READY;
+}
+
+const char *writer_trouble(const struct writer *writer)
+{
+    return connection_trouble(writer->connection);
+}
+
+void writer_reset(struct writer *writer)
+{
+    connection_close(writer->connection);
+    connection_open(writer->connection);
+}
+
+void writer_set_schema(struct writer *writer, struct schema *schema)
+{
+    schema_hold(schema);
+    schema_release(writer->schema);
+    writer->schema = schema;
+}
+
+static bool is_free(const struct writer *writer)
+{
+    return writer->work == WORK_NONE && writer_is_ready(writer);
+}
+
+/* ---- batches ---- */
+
+static bool send_batch(struct writer *writer);
+
+/* Statements that PostgreSQL no longer knows or no longer runs are prepared anew, once. True: the
+ * batch is under way again. */
+static bool send_again(struct writer *writer, struct write_result *result)
+{
+    if (result->class != SQLSTATE_REPREPARE || writer->retried)
+        return false;
+    writer->retried = true;
+    connection_forget_prepared(writer->connection);
+    if (send_batch(writer))
+        return true;
+    result->outcome = WRITE_LOST;
+    return false;
+}
+
+static enum write_outcome outcome_of_failure(const struct write_batch *batch,
+                                             const struct write_result *result)
+{
+    if (batch->rehearse && strcmp(result->failure.sqlstate, REHEARSED_SQLSTATE) == 0)
+        return WRITE_COMMITTED;
+    return result->class == SQLSTATE_SWAP ? WRITE_SWAPPED : WRITE_REFUSED;
+}
+
+static void on_batch_end(enum segment_outcome outcome, const struct segment_failure *failure,
+                         void *arg)
+{
+    struct writer *writer = arg;
+    const struct write_batch *batch = writer->batch;
+    struct write_result result = {.table = batch->n_tables};
+    result.failure = *failure;
+    if (outcome == SEGMENT_LOST) {
+        result.outcome = WRITE_LOST;
+    } else if (outcome == SEGMENT_FAILED) {
+        result.class = sqlstate_classify(failure->sqlstate, failure->constraint);
+        result.outcome = outcome_of_failure(batch, &result);
+        if (failure->statement < batch->n_tables + BATCH_OTHER)
+            result.table = writer->tables[failure->statement];
+        if (send_again(writer, &result))
+            return;
+    }
+    writer->work = WORK_NONE;
+    writer->batch_done(&result, writer->arg);
+}
+
+static bool send_batch(struct writer *writer)
+{
+    return batch_send(writer->connection, writer->schema, writer->batch, writer->tables) &&
+           connection_sync(writer->connection, on_batch_end, writer);
+}
+
+bool writer_submit(struct writer *writer, const struct write_batch *batch, write_done_cb done,
+                   void *arg)
+{
+    if (!is_free(writer))
+        return false;
+    size_t size = (batch->n_tables + BATCH_OTHER) * sizeof *writer->tables;
+    writer->tables = memory_resize(writer->tables, size);
+    writer->batch = batch;
+    writer->batch_done = done;
+    writer->arg = arg;
+    writer->retried = false;
+    if (!send_batch(writer))
+        return false;
+    writer->work = WORK_BATCH;
+    return true;
+}
+
+/* ---- offsets ---- */
+
+static const char read_sql[] = "SELECT p.place, o.next_offset"
+                               " FROM unnest($2::text[], $3::integer[]) WITH ORDINALITY"
+                               "  AS p (topic, partition, place)"
+                               " JOIN ingest_offsets o ON o.group_id = $1::text AND o.topic = "
+                               "p.topic AND o.partition = p.partition";
+
+static const char init_sql[] =
+    "INSERT INTO ingest_offsets (group_id, topic, partition, next_offset)"
+    " SELECT $1::text, p.topic, p.partition, p.next_offset"
+    " FROM unnest($2::text[], $3::integer[], $4::bigint[])"
+    "  AS p (topic, partition, next_offset)"
+    " ORDER BY p.topic, p.partition ON CONFLICT DO NOTHING";
+
+static void on_offset_rows(const struct pg_result *pg_result, void *arg)
+{
+    struct writer *writer = arg;
+    const PGresult *result = (const PGresult *)pg_result;
+    for (size_t i = 0; i < writer->n_partitions; i++)
+        writer->partitions[i].known = false;
+    for (int row = 0; row < PQntuples(result); row++) {
+        size_t place = strtoul(PQgetvalue(result, row, 0), NULL, 10);
+        if (place < 1 || place > writer->n_partitions)
+            die("offsets: place %zu of %zu", place, writer->n_partitions);
+        writer->partitions[place - 1].known = true;
+        writer->partitions[place - 1].next_offset = strtoll(PQgetvalue(result, row, 1), NULL, 10);
+    }
+}
+
+static void on_offsets_end(enum segment_outcome outcome, const struct segment_failure *failure,
+                           void *arg)
+{
+    struct writer *writer = arg;
+    struct error err = failure->err;
+    if (outcome == SEGMENT_FAILED &&
+        sqlstate_classify(failure->sqlstate, failure->constraint) == SQLSTATE_REPREPARE)
+        connection_forget_prepared(writer->connection);
+    writer->work = WORK_NONE;
+    writer->offsets_done(outcome == SEGMENT_DONE, &err, writer->arg);
+}
+
+/* $1 group, $2 topics, $3 partitions, $4 offsets for init_sql. */
+static bool send_offset_statement(struct writer *writer, const char *sql, const char *group_id,
+                                  statement_result_cb on_result)
+{
+    size_t n = writer->n_partitions;
+    struct buffer topics = {0}, partitions = {0}, offsets = {0};
+    array_begin(&topics, PG_TEXT, n);
+    array_begin(&partitions, PG_INT4, n);
+    array_begin(&offsets, PG_INT8, n);
+    for (size_t i = 0; i < n; i++) {
+        array_add_bytes(&topics, bytes_of_string(writer->partitions[i].topic));
+        array_add_int4(&partitions, writer->partitions[i].partition);
+        array_add_int8(&offsets, writer->partitions[i].next_offset);
+    }
+    const char *const values[] = {group_id, topics.data, partitions.data, offsets.data};
+    const int lengths[] = {0, (int)topics.size, (int)partitions.size, (int)offsets.size};
+    const int formats[] = {0, 1, 1, 1};
+    const struct statement statement = {
+        .sql = sql,
+        .n_params = sql == init_sql ? 4 : 3,
+        .values = values,
+        .lengths = lengths,
+        .formats = formats,
+    };
+    bool sent = connection_send(writer->connection, &statement, on_result, writer);
+    buffer_free(&topics);
+    buffer_free(&partitions);
+    buffer_free(&offsets);
+    return sent;
+}
+
+static bool start_offsets(struct writer *writer, const char *group_id, bool init,
+                          struct partition_offset *partitions, size_t n_partitions,
+                          offsets_done_cb done, void *arg)
+{
+    if (!is_free(writer))
+        return false;
+    writer->partitions = partitions;
+    writer->n_partitions = n_partitions;
+    writer->offsets_done = done;
+    writer->arg = arg;
+    if (init && !send_offset_statement(writer, init_sql, group_id, NULL))
+        return false;
+    if (!send_offset_statement(writer, read_sql, group_id, on_offset_rows) ||
+        !connection_sync(writer->connection, on_offsets_end, writer))
+        return false;
+    writer->work = WORK_OFFSETS;
+    return true;
+}
+
+bool writer_read_offsets(struct writer *writer, const char *group_id,
+                         struct partition_offset *partitions, size_t n_partitions,
+                         offsets_done_cb done, void *arg)
+{
+    return start_offsets(writer, group_id, false, partitions, n_partitions, done, arg);
+}
+
+bool writer_init_offsets(struct writer *writer, const char *group_id,
+                         struct partition_offset *partitions, size_t n_partitions,
+                         offsets_done_cb done, void *arg)
+{
+    return start_offsets(writer, group_id, true, partitions, n_partitions, done, arg);
+}
+
+/* ---- what a crash of PostgreSQL would leave ---- */
+
+static void on_flushed_row(const struct pg_result *pg_result, void *arg)
+{
+    struct writer *writer = arg;
+    const PGresult *result = (const PGresult *)pg_result;
+    for (int i = 0; i < 2; i++)
+        writer->lsn[i] = strtoull(PQgetvalue(result, 0, i), NULL, 10);
+}
+
+static void on_flushed_end(enum segment_outcome outcome, const struct segment_failure *failure,
+                           void *arg)
+{
+    (void)failure;
+    struct writer *writer = arg;
+    writer->work = WORK_NONE;
+    writer->flushed_done(outcome == SEGMENT_DONE, writer->lsn[0], writer->lsn[1], writer->arg);
+}
+
+bool writer_read_flushed(struct writer *writer, flushed_done_cb done, void *arg)
+{
+    static const struct statement statement = {
+        .sql = "SELECT pg_catalog.pg_current_wal_flush_lsn() - '0/0'::pg_lsn,"
+               " pg_catalog.pg_current_wal_insert_lsn() - '0/0'::pg_lsn",
+    };
+    if (!is_free(writer))
+        return false;
+    writer->flushed_done = done;
+    writer->arg = arg;
+    memset(writer->lsn, 0, sizeof writer->lsn);
+    if (!connection_send(writer->connection, &statement, on_flushed_row, writer) ||
+        !connection_sync(writer->connection, on_flushed_end, writer))
+        return false;
+    writer->work = WORK_FLUSHED;
+    return true;
+}
