@@ -30,6 +30,7 @@ static void exchange_free(struct exchange *exchange)
         reader_query_cancel(exchange->query);
     if (exchange->call)
         rules_call_free(exchange->call);
+    routing_release(exchange->routing);
     if (exchange->generation)
         rules_registry_release(service->options.rules, exchange->generation);
     if (exchange->counted) {

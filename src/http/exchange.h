@@ -15,7 +15,8 @@ struct exchange {
     struct request request;
     int64_t began_us;                    /* monotonic */
     struct rules_generation *generation; /* held, or NULL */
-    struct target *target;               /* NULL until routed */
+    struct routing *routing;             /* held, or NULL */
+    struct target *target;               /* of its routes; NULL until routed */
     struct rules_call *call;             /* NULL: not inside the rules */
     struct reader_query *query;          /* in flight, or NULL */
     bool counted;                        /* among those in flight */

@@ -46,56 +46,74 @@ static const struct {
 /* ---- routes ---- */
 
 /* A path that cannot be routed is not served; the rules do not let one through. */
-static void add_route(struct service *service, const char *method, const char *path,
+static void add_route(struct routing *routing, const char *method, const char *path,
                       struct target *target)
 {
     struct error err;
-    if (!route_table_add(service->routes, method, path, target, &err))
+    if (!route_table_add(routing->table, method, path, target, &err))
         log_error("http", "%s", err.text);
 }
 
-static void add_built_in(struct service *service)
+static void add_built_in(struct routing *routing, struct metrics *metrics)
 {
     for (size_t i = 0; i < N_BUILT_IN; i++) {
-        struct target *target = &service->targets[i];
+        struct target *target = &routing->targets[i];
         target->serve = BUILT_IN[i].serve;
-        tally_init(&target->tally, service->options.metrics, BUILT_IN[i].path);
-        add_route(service, "GET", BUILT_IN[i].path, target);
+        tally_init(&target->tally, metrics, BUILT_IN[i].path);
+        add_route(routing, "GET", BUILT_IN[i].path, target);
     }
 }
 
-static void add_endpoint(struct service *service, const struct rules_def *rules, size_t number)
+static void add_endpoint(struct routing *routing, struct metrics *metrics,
+                         const struct endpoint_def *endpoint, size_t number)
 {
-    const struct endpoint_def *endpoint = &rules->endpoints[number];
-    struct target *target = &service->targets[N_BUILT_IN + number];
+    struct target *target = &routing->targets[N_BUILT_IN + number];
     target->serve = exchange_ask_rules;
     target->endpoint = number;
-    tally_init(&target->tally, service->options.metrics, endpoint->paths[0]);
+    tally_init(&target->tally, metrics, endpoint->paths[0]);
     for (size_t i = 0; i < endpoint->n_paths; i++)
-        add_route(service, endpoint->method, endpoint->paths[i], target);
+        add_route(routing, endpoint->method, endpoint->paths[i], target);
 }
 
 /* The built-in ones come first, so that rules cannot take their place. */
-static void make_routes(struct service *service, const struct rules_generation *generation)
+static struct routing *routing_new(const struct rules_generation *generation,
+                                   struct metrics *metrics)
 {
     const struct rules_def *rules = generation ? rules_generation_def(generation) : NULL;
     size_t n_endpoints = rules ? rules->n_endpoints : 0;
-    route_table_free(service->routes);
-    free(service->targets);
-    service->routes = route_table_new();
-    service->targets = memory_zero(N_BUILT_IN + n_endpoints, sizeof(struct target));
-    add_built_in(service);
+    struct routing *routing = memory_zero(1, sizeof *routing);
+    routing->holds = 1;
+    routing->generation = generation;
+    routing->number = generation ? generation->number : 0;
+    routing->table = route_table_new();
+    routing->targets = memory_zero(N_BUILT_IN + n_endpoints, sizeof(struct target));
+    add_built_in(routing, metrics);
     for (size_t i = 0; i < n_endpoints; i++)
-        add_endpoint(service, rules, i);
-    service->routed = generation;
-    service->routed_number = generation ? generation->number : 0;
+        add_endpoint(routing, metrics, &rules->endpoints[i], i);
+    return routing;
 }
 
-static void update_routes(struct service *service, const struct rules_generation *generation)
+void routing_release(struct routing *routing)
+{
+    if (!routing || --routing->holds > 0)
+        return;
+    route_table_free(routing->table);
+    free(routing->targets);
+    free(routing);
+}
+
+/* The routes for this generation, with a hold for the caller. */
+static struct routing *routing_for(struct service *service,
+                                   const struct rules_generation *generation)
 {
     uint64_t number = generation ? generation->number : 0;
-    if (service->routed != generation || service->routed_number != number)
-        make_routes(service, generation);
+    struct routing *routing = service->routing;
+    if (!routing || routing->generation != generation || routing->number != number) {
+        routing_release(routing);
+        routing = service->routing = routing_new(generation, service->options.metrics);
+    }
+    routing->holds++;
+    return routing;
 }
 
 /* ---- requests ---- */
@@ -108,9 +126,9 @@ static void serve(struct exchange *exchange)
     char allow[ALLOW_SIZE];
     struct error err;
     exchange->generation = rules_registry_acquire(service->options.rules);
-    update_routes(service, exchange->generation);
-    switch (route_find(service->routes, request->method, request->segments, request->n_segments,
-                       &route)) {
+    exchange->routing = routing_for(service, exchange->generation);
+    switch (route_find(exchange->routing->table, request->method, request->segments,
+                       request->n_segments, &route)) {
     case ROUTE_FOUND:
         exchange->target = route->target;
         if (request_add_path_params(request, route, &err))
@@ -127,7 +145,8 @@ static void serve(struct exchange *exchange)
             exchange_fail(exchange, 503, "The rules are not loaded yet, please try again");
         break;
     case ROUTE_NO_METHOD:
-        route_allow(service->routes, request->segments, request->n_segments, allow, sizeof allow);
+        route_allow(exchange->routing->table, request->segments, request->n_segments, allow,
+                    sizeof allow);
         if (strcmp(request->method, "OPTIONS") == 0)
             exchange_options(exchange, allow);
         else
@@ -166,7 +185,6 @@ struct service *service_new(const struct service_options *options)
     service->abandoned = metrics_counter(options->metrics, "core_service_http_abandoned_total",
                                          "Requests whose client left before the answer", NULL, 0);
     tally_init(&service->unrouted, options->metrics, "none");
-    make_routes(service, NULL);
     return service;
 }
 
@@ -174,7 +192,6 @@ void service_free(struct service *service)
 {
     if (!service)
         return;
-    route_table_free(service->routes);
-    free(service->targets);
+    routing_release(service->routing);
     free(service);
 }

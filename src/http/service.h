@@ -37,21 +37,29 @@ struct target {
     struct tally tally;
 };
 
+/* The routes of one generation. An exchange holds them as long as the generation itself. */
+struct routing {
+    struct route_table *table;
+    struct target *targets;
+    const struct rules_generation *generation; /* only compared; NULL: built-in routes alone */
+    uint64_t number;                           /* the generation's */
+    size_t holds;
+};
+
 struct service {
     struct service_options options;
     struct gauge *in_flight;
     struct counter *busy;      /* 503 because too many were in flight */
     struct counter *abandoned; /* the client left before the answer */
     struct tally unrouted;
-    struct route_table *routes;
-    struct target *targets;
-    const struct rules_generation *routed; /* whose endpoints these are: only compared, not held */
-    uint64_t routed_number;
+    struct routing *routing; /* held; those of the latest request */
     struct log_limit defect_limit, trouble_limit;
 };
 
 struct service *service_new(const struct service_options *options);
 void service_free(struct service *service); /* no exchange may be open; NULL is accepted */
+/* Drops a hold. NULL is accepted. */
+void routing_release(struct routing *routing);
 /* The guard's on_request; `service` is a struct service. */
 void service_on_request(struct client *client, struct evhttp_request *http, void *service);
 
