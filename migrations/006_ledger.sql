@@ -1,0 +1,254 @@
+-- The ledger: what was accepted, where it lies, what is missing. Written by ingest in the transaction of each batch;
+-- read by the functions ledger_missing() and ledger_page().
+--
+-- A series is one value of a table's `track.by` columns, as text: "BTCUSDT", "BTCUSDT/5m" ('/' in a value is doubled).
+-- Bounds of numbers are as in the API: from_seq exclusive, to_seq inclusive.
+
+-- Progress of a partition whose stream numbers globally: the highest number read, whatever series it was for; up to where a
+-- partition that was read to its end and is quiet holds nothing back; why a loss whose number is unknown is open (it ends
+-- at the next number).
+ALTER TABLE ingest_offsets ADD COLUMN IF NOT EXISTS max_sequence bigint;
+ALTER TABLE ingest_offsets ADD COLUMN IF NOT EXISTS clear_to bigint;
+ALTER TABLE ingest_offsets ADD COLUMN IF NOT EXISTS hole text;
+
+-- Which partitions carry a series; max_seq with dense numbering only: the highest number of this series read there.
+CREATE TABLE IF NOT EXISTS sequence_series (
+    table_name text   NOT NULL,
+    series     text   NOT NULL,
+    group_id   text   NOT NULL,
+    topic      text   NOT NULL,
+    partition  int    NOT NULL,
+    max_seq    bigint,
+    PRIMARY KEY (table_name, series, group_id, topic, partition)
+);
+
+-- Which times hold which numbers. A number far from every range of its day opens another range.
+CREATE TABLE IF NOT EXISTS sequence_ranges (
+    table_name text        NOT NULL,
+    series     text        NOT NULL,
+    day        date        NOT NULL, -- UTC
+    min_seq    bigint      NOT NULL,
+    max_seq    bigint      NOT NULL,
+    min_time   timestamptz NOT NULL,
+    max_time   timestamptz NOT NULL,
+    PRIMARY KEY (table_name, series, day, min_seq)
+);
+CREATE INDEX IF NOT EXISTS idx_sequence_ranges_by_seq ON sequence_ranges (table_name, series, min_seq);
+
+-- What is known to be missing: of one series, or (series NULL) of every series that the partition carries.
+CREATE TABLE IF NOT EXISTS sequence_gaps (
+    id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    table_name text,
+    series     text,
+    group_id   text        NOT NULL,
+    topic      text        NOT NULL,
+    partition  int         NOT NULL,
+    from_seq   bigint      NOT NULL,
+    to_seq     bigint      NOT NULL,
+    reason     text        NOT NULL CHECK (reason IN ('rejected', 'never_received', 'lost')),
+    seen_at    timestamptz NOT NULL DEFAULT now(),
+    CHECK (from_seq < to_seq),
+    CHECK ((table_name IS NULL) = (series IS NULL))
+);
+CREATE INDEX IF NOT EXISTS idx_sequence_gaps_series
+    ON sequence_gaps (table_name, series, to_seq) WHERE series IS NOT NULL;
+CREATE INDEX IF NOT EXISTS idx_sequence_gaps_partition
+    ON sequence_gaps (group_id, topic, partition, to_seq) WHERE series IS NULL;
+
+-- Up to floor_seq retention has deleted; up to base_seq everything counts as ingested (rows older than the ledger).
+CREATE TABLE IF NOT EXISTS sequence_bounds (
+    table_name text NOT NULL,
+    series     text NOT NULL,
+    floor_seq  bigint,
+    base_seq   bigint,
+    PRIMARY KEY (table_name, series)
+);
+
+-- The name of a series, from the values of its columns in order.
+CREATE OR REPLACE FUNCTION ledger_series(VARIADIC p_values text[]) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT string_agg(replace(v, '/', '//'), '/' ORDER BY i) FROM unnest(p_values) WITH ORDINALITY AS u(v, i)
+$$;
+
+-- Widens the ranges by those of a batch: one array element for each series and day. A range that lies within 65,536 numbers
+-- of one of its day's ranges is merged into it.
+CREATE OR REPLACE FUNCTION ledger_widen(
+    p_tables text[], p_series text[], p_days date[], p_min_seqs bigint[], p_max_seqs bigint[],
+    p_min_times timestamptz[], p_max_times timestamptz[]) RETURNS void
+LANGUAGE plpgsql AS $$
+DECLARE
+    reach CONSTANT bigint := 65536;
+    r record;
+    near record;
+BEGIN
+    FOR r IN
+        SELECT * FROM unnest(p_tables, p_series, p_days, p_min_seqs, p_max_seqs, p_min_times, p_max_times)
+            AS u(table_name, series, day, min_seq, max_seq, min_time, max_time)
+        ORDER BY table_name, series, day, min_seq
+    LOOP
+        SELECT g.min_seq, g.max_seq, g.min_time, g.max_time INTO near
+        FROM sequence_ranges g
+        WHERE g.table_name = r.table_name AND g.series = r.series AND g.day = r.day
+          AND g.min_seq - reach <= r.max_seq AND g.max_seq >= r.min_seq - reach
+        ORDER BY g.min_seq LIMIT 1 FOR UPDATE;
+        IF NOT FOUND THEN
+            INSERT INTO sequence_ranges AS g
+            VALUES (r.table_name, r.series, r.day, r.min_seq, r.max_seq, r.min_time, r.max_time)
+            ON CONFLICT (table_name, series, day, min_seq) DO UPDATE
+            SET max_seq = greatest(g.max_seq, EXCLUDED.max_seq),
+                min_time = least(g.min_time, EXCLUDED.min_time),
+                max_time = greatest(g.max_time, EXCLUDED.max_time);
+        ELSIF near.min_seq > r.min_seq OR near.max_seq < r.max_seq
+           OR near.min_time > r.min_time OR near.max_time < r.max_time THEN
+            UPDATE sequence_ranges g
+            SET min_seq = least(g.min_seq, r.min_seq), max_seq = greatest(g.max_seq, r.max_seq),
+                min_time = least(g.min_time, r.min_time), max_time = greatest(g.max_time, r.max_time)
+            WHERE g.table_name = r.table_name AND g.series = r.series AND g.day = r.day
+              AND g.min_seq = near.min_seq;
+        END IF;
+    END LOOP;
+END $$;
+
+-- Takes numbers out of the gaps that cover them: they came after all. Returns how many pieces were touched.
+CREATE OR REPLACE FUNCTION ledger_heal(p_tables text[], p_series text[], p_seqs bigint[]) RETURNS bigint
+LANGUAGE plpgsql AS $$
+DECLARE
+    r record;
+    gap sequence_gaps;
+    healed bigint := 0;
+BEGIN
+    FOR r IN SELECT * FROM unnest(p_tables, p_series, p_seqs) AS u(table_name, series, seq) LOOP
+        FOR gap IN
+            DELETE FROM sequence_gaps g
+            WHERE g.table_name = r.table_name AND g.series = r.series
+              AND g.from_seq < r.seq AND g.to_seq >= r.seq
+            RETURNING *
+        LOOP
+            healed := healed + 1;
+            INSERT INTO sequence_gaps (table_name, series, group_id, topic, partition, from_seq, to_seq, reason, seen_at)
+            SELECT gap.table_name, gap.series, gap.group_id, gap.topic, gap.partition, part.f, part.t, gap.reason, gap.seen_at
+            FROM (VALUES (gap.from_seq, r.seq - 1), (r.seq, gap.to_seq)) AS part(f, t)
+            WHERE part.f < part.t;
+        END LOOP;
+    END LOOP;
+    RETURN healed;
+END $$;
+
+-- Up to which number everything of a series has been read: the least progress of the partitions that carry it; a series
+-- never seen may come in any partition of its topics. -1: nothing.
+CREATE OR REPLACE FUNCTION ledger_ingested(p_group text, p_table text, p_series text, p_topics text[]) RETURNS bigint
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    progress bigint;
+    base bigint;
+BEGIN
+    SELECT min(coalesce(s.max_seq, greatest(o.max_sequence, o.clear_to), -1)) INTO progress
+    FROM sequence_series s LEFT JOIN ingest_offsets o USING (group_id, topic, partition)
+    WHERE s.table_name = p_table AND s.series = p_series AND s.group_id = p_group;
+    IF progress IS NULL THEN
+        SELECT min(coalesce(greatest(o.max_sequence, o.clear_to), -1)) INTO progress
+        FROM ingest_offsets o WHERE o.group_id = p_group AND o.topic = ANY (p_topics);
+    END IF;
+    SELECT b.base_seq INTO base FROM sequence_bounds b
+    WHERE b.table_name = p_table AND b.series = p_series;
+    RETURN greatest(progress, base, -1);
+END $$;
+
+-- What is missing of (p_from, p_to], in order; adjoining pieces of one reason are joined.
+CREATE OR REPLACE FUNCTION ledger_missing(
+    p_group text, p_table text, p_series text, p_topics text[], p_from bigint, p_to bigint)
+RETURNS TABLE (from_seq bigint, to_seq bigint, reason text)
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    ingested bigint := ledger_ingested(p_group, p_table, p_series, p_topics);
+    floor_at bigint;
+    low bigint;
+    high bigint;
+BEGIN
+    SELECT b.floor_seq INTO floor_at FROM sequence_bounds b
+    WHERE b.table_name = p_table AND b.series = p_series;
+    low := greatest(p_from, least(floor_at, p_to));
+    high := greatest(least(p_to, ingested), low);
+    RETURN QUERY
+    WITH pieces AS (
+        SELECT p_from AS f, low AS t, 'expired' AS r WHERE p_from < low
+        UNION ALL
+        SELECT greatest(g.from_seq, low), least(g.to_seq, high), g.reason
+        FROM sequence_gaps g
+        WHERE g.table_name = p_table AND g.series = p_series
+          AND g.to_seq > low AND g.from_seq < high
+        UNION ALL
+        SELECT greatest(g.from_seq, low), least(g.to_seq, high), g.reason
+        FROM sequence_gaps g
+        WHERE g.series IS NULL AND g.group_id = p_group AND g.topic = ANY (p_topics)
+          AND g.to_seq > low AND g.from_seq < high
+          AND (NOT EXISTS (SELECT FROM sequence_series s
+                           WHERE s.table_name = p_table AND s.series = p_series
+                             AND s.group_id = p_group)
+               OR EXISTS (SELECT FROM sequence_series s
+                          WHERE s.table_name = p_table AND s.series = p_series
+                            AND s.group_id = p_group
+                            AND s.topic = g.topic AND s.partition = g.partition))
+        UNION ALL
+        SELECT high, p_to, 'not_ingested' WHERE high < p_to
+    ), marked AS (
+        SELECT p.*, CASE WHEN p.f <= max(p.t) OVER (PARTITION BY p.r ORDER BY p.f, p.t
+                                                    ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
+                         THEN 0 ELSE 1 END AS opens
+        FROM pieces p
+    ), islands AS (
+        SELECT m.*, sum(m.opens) OVER (PARTITION BY m.r ORDER BY m.f, m.t) AS island FROM marked m
+    )
+    SELECT min(i.f), max(i.t), i.r FROM islands i GROUP BY i.r, i.island ORDER BY 1, 2;
+END $$;
+
+-- The time windows that hold the numbers (p_from, page_to]: at most p_days, each within a day, apart from each other;
+-- page_to is p_to, or less when more days would be needed. A plain table has one window without bounds.
+CREATE OR REPLACE FUNCTION ledger_page(
+    p_table text, p_series text, p_from bigint, p_to bigint, p_days int)
+RETURNS TABLE (page_to bigint, from_times timestamptz[], to_times timestamptz[])
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    r record;
+    days date[] := '{}';
+    place int;
+BEGIN
+    page_to := p_to;
+    IF NOT EXISTS (SELECT FROM pg_inherits WHERE inhparent = to_regclass(p_table)) THEN
+        from_times := ARRAY['-infinity'::timestamptz];
+        to_times := ARRAY['infinity'::timestamptz];
+        RETURN NEXT;
+        RETURN;
+    END IF;
+    from_times := '{}';
+    to_times := '{}';
+    FOR r IN
+        SELECT g.day, g.min_seq, g.min_time, g.max_time FROM sequence_ranges g
+        WHERE g.table_name = p_table AND g.series = p_series
+          AND g.max_seq > p_from AND g.min_seq <= p_to
+        ORDER BY g.min_seq, g.day
+    LOOP
+        place := array_position(days, r.day);
+        IF place IS NULL AND cardinality(days) >= p_days AND r.min_seq > p_from + 1 THEN
+            page_to := r.min_seq - 1;
+            EXIT;
+        END IF;
+        IF place IS NULL THEN
+            days := days || r.day;
+            from_times := from_times || r.min_time;
+            to_times := to_times || r.max_time;
+        ELSE
+            from_times[place] := least(from_times[place], r.min_time);
+            to_times[place] := greatest(to_times[place], r.max_time);
+        END IF;
+    END LOOP;
+    IF cardinality(days) > p_days THEN
+        -- more days than windows hold the very next number: the later days share the last window
+        SELECT array_agg(w.f ORDER BY w.n), array_agg(w.t ORDER BY w.n) INTO from_times, to_times
+        FROM (SELECT least(u.rank, p_days) AS n, min(u.f) AS f, max(u.t) AS t
+              FROM (SELECT x.f, x.t, row_number() OVER (ORDER BY x.f) AS rank
+                    FROM unnest(from_times, to_times) AS x(f, t)) u
+              GROUP BY 1) w;
+    END IF;
+    RETURN NEXT;
+END $$;
