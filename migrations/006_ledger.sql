@@ -167,7 +167,7 @@ DECLARE
 BEGIN
     SELECT b.floor_seq INTO floor_at FROM sequence_bounds b
     WHERE b.table_name = p_table AND b.series = p_series;
-    low := greatest(p_from, least(floor_at, p_to));
+    low := greatest(p_from, least(coalesce(floor_at, p_from), p_to));
     high := greatest(least(p_to, ingested), low);
     RETURN QUERY
     WITH pieces AS (
