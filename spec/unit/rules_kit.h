@@ -20,7 +20,8 @@ struct kit_file {
     const char *text;
 };
 
-static const struct rules_options kit_options = {
+/* A spec may change them for a while. */
+static struct rules_options kit_options = {
     .load_ms = 2000,
     .map_ms = 50,
     .request_ms = 50,
@@ -129,6 +130,51 @@ static inline const struct value *kit_value(const struct row *row, const char *c
             return &row->values[i];
     fail_msg("no column %s", column);
     return NULL;
+}
+
+/* Maps a message with a state of kit_evaluator(): what run() returned, as text, or the reason of
+ * the refusal. free() it. */
+static inline char *kit_run(struct rules_state *state, const char *payload)
+{
+    struct arena arena = {0};
+    struct map_result result = kit_map(state, &arena, payload);
+    struct bytes text =
+        result.verdict == MAP_ROWS ? kit_value(&result.rows[0], "v")->text : result.reason;
+    char *copy = memory_string_n(text.data, text.size);
+    arena_free(&arena);
+    return copy;
+}
+
+/* A stream whose map() calls run(m), a function with this body. */
+static inline struct rules_state *kit_evaluator(const char *before, const char *body)
+{
+    char *text = memory_printf("%s local function run(m) %s end return { name = 'x', topic = 'x',\n"
+                               "tables = { t = { columns = { v = 'text' }, key = { 'v' } } },\n"
+                               "map = function(m) return { t = { v = tostring(run(m)) } } end }",
+                               before, body);
+    struct rules_state *state = kit_stream(text);
+    free(text);
+    return state;
+}
+
+static inline void kit_expect_text(struct rules_state *state, const char *body,
+                                   const char *expected)
+{
+    char *got = kit_run(state, "{}");
+    /* Positions in the file are of no interest here. */
+    const char *part = strstr(got, expected);
+    if (!part || strcmp(part, expected) != 0)
+        fail_msg("%s\nexpected: %s\n     got: %s", body, expected, got);
+    free(got);
+}
+
+/* `body` is what a function does; `expected` is what it returns, as text, or how the refusal's
+ * reason ends. */
+static inline void kit_expect(const char *body, const char *expected)
+{
+    struct rules_state *state = kit_evaluator("", body);
+    kit_expect_text(state, body, expected);
+    rules_state_free(state);
 }
 
 #endif

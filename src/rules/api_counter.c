@@ -144,7 +144,7 @@ static int l_add(lua_State *L)
     double amount = luaL_optnumber(L, 2, 1);
     if (!(amount >= 0 && amount <= 1e15 && amount == floor(amount)))
         return luaL_argerror(L, 2, "a whole number, not negative, expected");
-    if (*counter)
+    if (*counter && !rules_state_of(L)->rehearsing)
         counter_add(*counter, (uint64_t)amount);
     return 0;
 }

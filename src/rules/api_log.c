@@ -24,9 +24,12 @@ static const enum log_level levels[] = {LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR
 
 static void write_line(lua_State *L, enum log_level level, int argument, uint64_t held_back)
 {
-    const char *component = rules_state_of(L)->component;
+    const struct rules_state *state = rules_state_of(L);
+    const char *component = state->component;
     size_t size;
     const char *text = luaL_checklstring(L, argument, &size);
+    if (state->rehearsing)
+        return;
     int shown = size > 2000 ? 2000 : (int)size;
     if (held_back > 0)
         log_write(level, component, "%.*s (%" PRIu64 " more like it)", shown, text, held_back);

@@ -224,7 +224,7 @@ static bool take_json(struct taker *taker, int index, struct value *value, struc
     lua_State *L = taker->L;
     if (lua_type(L, index) == LUA_TSTRING) {
         struct bytes text = text_at(L, index);
-        if (!rules_json_is_valid(L, text))
+        if (!rules_json_check(L, text, NULL))
             return wrong(taker, index, "JSON", reason);
         value->text = keep(taker, text);
         return true;

@@ -356,7 +356,7 @@ static bool run_examples(struct rules_state *state, const char *file, int list, 
     return good;
 }
 
-bool rules_state_run_examples(struct rules_state *state, struct error *err)
+static bool run_all_examples(struct rules_state *state, struct error *err)
 {
     for (size_t i = 0; i < state->def.n_streams; i++)
         if (!run_examples(state, state->def.streams[i].file, state->streams[i].examples, i,
@@ -367,4 +367,12 @@ bool rules_state_run_examples(struct rules_state *state, struct error *err)
                           run_endpoint_example, err))
             return false;
     return true;
+}
+
+bool rules_state_run_examples(struct rules_state *state, struct error *err)
+{
+    state->rehearsing = true;
+    bool good = run_all_examples(state, err);
+    state->rehearsing = false;
+    return good;
 }

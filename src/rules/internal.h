@@ -47,6 +47,7 @@ struct rules_state {
     struct buffer scratch;                 /* bytes on their way within one call */
     const struct rules_snapshot *snapshot; /* what `require` reads; NULL once loaded */
     const char *component;                 /* of log lines in the running call */
+    bool rehearsing;                       /* examples run: nothing is logged or counted */
     struct rules_log_limit *log_limits;
     void (*body)(lua_State *L, void *arg); /* of the entry that is running */
     void *arg;

@@ -146,7 +146,7 @@ void rules_json_decode(lua_State *L, struct bytes text)
     lua_call(L, 1, 1);
 }
 
-bool rules_json_is_valid(lua_State *L, struct bytes text)
+bool rules_json_check(lua_State *L, struct bytes text, struct error *err)
 {
     struct rules_state *state = rules_state_of(L);
     static const struct json_place whole = {.end = 1};
@@ -154,11 +154,12 @@ bool rules_json_is_valid(lua_State *L, struct bytes text)
     struct json_fault fault;
     rules_limits_spend(L, 1 + text.size / 16);
     if (text.size > JSON_MAX_BYTES || !json_parser_reserve(state->checker, text.size))
-        return false;
+        return error_set(err, "too large for JSON");
     buffer_clear(&state->scratch);
     char *copy = buffer_reserve(&state->scratch, text.size + JSON_PADDING);
     memcpy(copy, text.data, text.size);
-    return json_walk(state->checker, copy, text.size, &whole, &found, &fault);
+    return json_walk(state->checker, copy, text.size, &whole, &found, &fault) ||
+           error_set(err, "%s (byte %zu)", fault.what, fault.at);
 }
 
 /* cs.json.decode(text): the value, or nil and what is wrong. */

@@ -7,6 +7,7 @@
 
 #include "base/buffer.h"
 #include "base/bytes.h"
+#include "base/error.h"
 
 #define RULES_JSON_DEPTH_MAX 100
 
@@ -17,8 +18,9 @@ void rules_json_open(lua_State *L);
  * token at character 1"). NaN, Infinity and hexadecimal numbers are refused. */
 void rules_json_decode(lua_State *L, struct bytes text);
 
-/* One JSON text by RFC 8259, UTF-8 included. */
-bool rules_json_is_valid(lua_State *L, struct bytes text);
+/* True for one JSON text by RFC 8259, UTF-8 included; otherwise `err` (may be NULL) says what is
+ * wrong and at which byte. */
+bool rules_json_check(lua_State *L, struct bytes text, struct error *err);
 
 /* Appends the value at `index`. Keys are in the order of their bytes, so that equal tables make
  * equal texts. Raises for what has no JSON, for too great a depth, and when `out` would exceed the

@@ -179,8 +179,10 @@ static void take_result(lua_State *L, struct mapping *mapping, int first)
 static bool push_decoded(lua_State *L, struct mapping *mapping)
 {
     struct bytes payload = mapping->message->payload;
-    if (!rules_json_is_valid(L, payload)) {
-        reject(mapping, STAGE_DECODE, "not JSON");
+    struct error err;
+    if (!rules_json_check(L, payload, &err)) {
+        error_context(&err, "not JSON");
+        reject(mapping, STAGE_DECODE, err.text);
         return false;
     }
     rules_json_decode(L, payload);

@@ -227,13 +227,15 @@ static bool is_frontier(struct pattern *pattern, const char *s, const char *set,
     return !set_has(set, end, before) && set_has(set, end, here);
 }
 
-/* %1 to %9: what a capture holds, once more. */
+/* %1 to %9: what a capture holds, once more. A position holds nothing that could be matched. */
 static const char *match_back_reference(struct pattern *pattern, const char *s, char digit)
 {
     int index = digit - '1';
     if (index < 0 || index >= pattern->n_captures || !pattern->captures[index].end)
         luaL_error(pattern->L, "invalid capture index");
     const struct pattern_capture *capture = &pattern->captures[index];
+    if (capture->is_position)
+        return NULL;
     size_t size = (size_t)(capture->end - capture->start);
     rules_limits_spend(pattern->L, 1 + size / 64);
     if ((size_t)(pattern->subject_end - s) < size || memcmp(s, capture->start, size) != 0)

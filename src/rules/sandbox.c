@@ -32,7 +32,7 @@ static const luaL_Reg table_own[] = {{"insert", l_insert},
                                      {"concat", l_concat},
                                      {"sort", l_sort},
                                      {NULL, NULL}};
-static const char *const os_kept[] = {"time", "date", "difftime", "clock", NULL};
+static const char *const os_kept[] = {"time", "difftime", "clock", NULL};
 
 static void open_library(lua_State *L, lua_CFunction open, const char *name)
 {
@@ -394,6 +394,7 @@ static void offer_rest(lua_State *L, int base)
     lua_getglobal(L, "os");
     lua_newtable(L);
     copy_fields(L, lua_gettop(L) - 1, os_kept);
+    set_wrapper(L, l_date, lua_gettop(L) - 1, "date", "date");
     offer_library(L, base, "os");
     lua_pop(L, 1);
 

@@ -51,5 +51,6 @@ int l_gmatch(lua_State *L);
 int l_gsub(lua_State *L);
 int l_rep(lua_State *L);
 int l_format(lua_State *L);
+int l_date(lua_State *L);
 
 #endif

@@ -39,7 +39,7 @@ static void count_outcome(struct rules_state *state, const struct rules_entry *e
                           enum rules_outcome outcome)
 {
     struct metrics *metrics = state->options.metrics;
-    if (!metrics)
+    if (!metrics || state->rehearsing)
         return;
     const struct label failed[] = {{"file", entry->file}, {"hook", entry->hook}};
     counter_add(metrics_counter(metrics, "core_service_rules_errors_total",

@@ -1,4 +1,5 @@
-/* The string functions whose work a script decides: find, match, gmatch, gsub, rep, format. */
+/* The string functions whose work a script decides: find, match, gmatch, gsub, rep, format; and
+ * os.date. */
 #include <ctype.h>
 #include <lauxlib.h>
 
@@ -13,7 +14,7 @@ static struct bytes check_bytes(lua_State *L, int argument)
     return bytes_of(data, size);
 }
 
-/* The offset that argument 3 of find and match names; beyond the end of the text: SIZE_MAX. */
+/* The offset that argument 3 of find and match names, within the text. */
 static size_t start_offset(lua_State *L, size_t size)
 {
     ptrdiff_t init = luaL_optinteger(L, 3, 1);
@@ -21,7 +22,7 @@ static size_t start_offset(lua_State *L, size_t size)
         init = (size_t)-init > size ? 1 : (ptrdiff_t)size + init + 1;
     if (init == 0)
         init = 1;
-    return (size_t)init - 1 > size ? SIZE_MAX : (size_t)init - 1;
+    return (size_t)init - 1 > size ? size : (size_t)init - 1;
 }
 
 static bool has_specials(struct bytes pattern)
@@ -63,10 +64,6 @@ static int find_or_match(lua_State *L, bool find)
     struct bytes text = check_bytes(L, 1);
     struct bytes wanted = check_bytes(L, 2);
     size_t start = start_offset(L, text.size);
-    if (start == SIZE_MAX) {
-        lua_pushnil(L);
-        return 1;
-    }
     if (find && (lua_toboolean(L, 4) || !has_specials(wanted)))
         return find_plain(L, text, wanted, start);
     struct pattern pattern;
@@ -227,30 +224,38 @@ int l_gsub(lua_State *L)
     return 2;
 }
 
-/* ---- rep, format ---- */
+/* ---- rep, format, date ---- */
+
+/* Fills `size` bytes with the `unit` bytes that are there, over and over. */
+static void repeat(char *out, size_t unit, size_t size)
+{
+    for (size_t filled = unit; filled < size;) {
+        size_t piece = filled < size - filled ? filled : size - filled;
+        memcpy(out + filled, out, piece);
+        filled += piece;
+    }
+}
 
 int l_rep(lua_State *L)
 {
     struct bytes text = check_bytes(L, 1);
     ptrdiff_t count = luaL_checkinteger(L, 2);
-    size_t separator_size;
-    const char *separator = luaL_optlstring(L, 3, "", &separator_size);
-    size_t each = text.size + separator_size;
-    if (count <= 0 || each == 0) {
+    struct bytes separator = {"", 0};
+    separator.data = luaL_optlstring(L, 3, "", &separator.size);
+    size_t unit = text.size + separator.size;
+    if (count <= 0 || unit == 0) {
         lua_pushliteral(L, "");
         return 1;
     }
-    if ((size_t)count > rules_limits_of(L)->memory_max / 4 / each)
+    if ((size_t)count > rules_limits_of(L)->memory_max / 4 / unit)
         return luaL_error(L, "rep: the result is too long");
-    luaL_Buffer out;
-    luaL_buffinit(L, &out);
-    for (ptrdiff_t i = 0; i < count; i++) {
-        rules_limits_spend(L, 1 + each / 64);
-        luaL_addlstring(&out, text.data, text.size);
-        if (i + 1 < count)
-            luaL_addlstring(&out, separator, separator_size);
-    }
-    luaL_pushresult(&out);
+    size_t size = unit * (size_t)count;
+    rules_limits_spend(L, 1 + size / 64);
+    char *out = lua_newuserdata(L, size);
+    memcpy(out, text.data, text.size);
+    memcpy(out + text.size, separator.data, separator.size);
+    repeat(out, unit, size);
+    lua_pushlstring(L, out, size - separator.size);
     return 1;
 }
 
@@ -263,5 +268,15 @@ int l_format(lua_State *L)
     lua_insert(L, 1);
     lua_call(L, lua_gettop(L) - 1, 1);
     rules_limits_leave(L);
+    return 1;
+}
+
+/* os.date. Upvalue: the library's own, which takes its time for a long format. */
+int l_date(lua_State *L)
+{
+    luaL_argcheck(L, !lua_isstring(L, 1) || lua_objlen(L, 1) <= 200, 1, "the format is too long");
+    lua_pushvalue(L, lua_upvalueindex(1));
+    lua_insert(L, 1);
+    lua_call(L, lua_gettop(L) - 1, 1);
     return 1;
 }
