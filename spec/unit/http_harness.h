@@ -89,7 +89,7 @@ static void fake_query_done(evutil_socket_t fd, short what, void *arg)
     fake_query_free(query);
 }
 
-/* "slow" takes 300 ms, "hang" a minute, the others 5 ms. */
+/* "slow" takes 300 ms, "hang" a minute, the others 5 ms; "block" stops the whole thread for 150. */
 struct reader_query *reader_pool_query(struct reader_pool *pool, const char *sql,
                                        const char *const *values, size_t n_values,
                                        query_done_cb done, void *arg)
@@ -98,6 +98,8 @@ struct reader_query *reader_pool_query(struct reader_pool *pool, const char *sql
     struct reader_query *query = memory_zero(1, sizeof *query);
     query->sql = memory_string(sql);
     query->done = done;
+    if (strcmp(sql, "block") == 0)
+        usleep(150000);
     query->arg = arg;
     query->event = event_new(pool->base, -1, 0, fake_query_done, query);
     int ms = strcmp(sql, "slow") == 0 ? 300 : strcmp(sql, "hang") == 0 ? 60000 : 5;

@@ -98,6 +98,37 @@ static void a_byte_now_and_then_does_not_move_the_deadline(void **state)
     }
 }
 
+/* Refused and completed in the same turn of the loop: one of the two must win. */
+static void a_request_may_be_complete_just_at_its_deadline(void **state)
+{
+    (void)state;
+    enum { N = 60, ROUNDS = 6 };
+    settings.http_request_timeout_ms = 100;
+    settings.http_threads = 1;
+    start();
+    for (int round = 0; round < ROUNDS; round++) {
+        int fds[N];
+        for (int i = 0; i < N; i++) {
+            fds[i] = dial(port);
+            say(fds[i], "GET /status/200 HTTP/1.1\r\nHost: x\r\n\r");
+        }
+        /* Holds the thread up across the tick, so that both are due when it goes on. */
+        struct answer answer;
+        usleep(70000 + 10000 * (useconds_t)round);
+        int busy = dial(port);
+        say(busy, "GET /ask/block HTTP/1.1\r\nHost: x\r\n\r\n");
+        usleep(20000);
+        for (int i = 0; i < N; i++)
+            say_bytes(fds[i], "\n", 1);
+        for (int i = 0; i < N; i++) {
+            hear(fds[i], &answer);
+            assert_true(answer.status == 200 || answer.status == 408);
+            close(fds[i]);
+        }
+        close(busy);
+    }
+}
+
 static void an_idle_connection_is_closed_without_a_word(void **state)
 {
     (void)state;
@@ -381,6 +412,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(a_half_request_has_a_deadline),
         TEST(a_byte_now_and_then_does_not_move_the_deadline),
+        TEST(a_request_may_be_complete_just_at_its_deadline),
         TEST(an_idle_connection_is_closed_without_a_word),
         TEST(a_client_that_does_not_read_is_dropped),
         TEST(refuses_more_connections_than_allowed),
