@@ -3,6 +3,7 @@
 #include <event2/event.h>
 #include <event2/thread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -31,7 +32,7 @@ struct app {
     struct admin_rules *admin_rules;
     struct http_server *http;       /* NULL with HTTP_THREADS=0 */
     struct ingest_worker **workers; /* INGEST_WORKERS of them */
-    size_t n_workers;
+    atomic_size_t n_workers;        /* those that run; grows while the listeners already answer */
     struct event *signals[3];
     struct event *reap;
     int exit_code;
@@ -159,7 +160,6 @@ static void make_reload(struct app *app, char *database)
 static bool start_workers(struct app *app, struct error *err)
 {
     const struct settings *settings = app->settings;
-    app->workers = memory_zero((size_t)settings->ingest_workers + 1, sizeof *app->workers);
     for (int i = 0; i < settings->ingest_workers; i++) {
         struct ingest_options options = {
             .settings = settings,
@@ -171,7 +171,8 @@ static bool start_workers(struct app *app, struct error *err)
         struct ingest_worker *worker = ingest_worker_start(&options, err);
         if (!worker)
             return false;
-        app->workers[app->n_workers++] = worker;
+        app->workers[i] = worker;
+        atomic_fetch_add(&app->n_workers, 1);
     }
     return true;
 }
@@ -183,7 +184,7 @@ static bool start(struct app *app, struct error *err)
         return false;
     if (!rules_prove_limits(&rules, err))
         return error_context(err, "the limits on rules do not hold on this machine");
-    if (!start_workers(app, err) || !start_listeners(app, err))
+    if (!start_listeners(app, err) || !start_workers(app, err))
         return false;
     if (app->http)
         log_info("app", "listening on port %d, admin on port %d", http_server_port(app->http),
@@ -257,6 +258,7 @@ int app_run(const struct settings *settings)
     char *database = settings_database(settings);
     app.metrics = metrics_new();
     app.registry = rules_registry_new();
+    app.workers = memory_zero((size_t)settings->ingest_workers + 1, sizeof *app.workers);
     make_reload(&app, database);
     if (start(&app, &err)) {
         event_base_dispatch(app.base);

@@ -359,6 +359,12 @@ static void on_candidate_schema(struct schema *schema, const struct error *troub
     snprintf(hash, sizeof hash, "%s", candidate->snapshot->hash);
     reload->candidate = NULL;
     reload->running.waiters = NULL;
+    if (schema && !reload->current && !schema_check_migrations(schema, &err)) {
+        take_schema(reload, schema);
+        rules_generation_free(candidate);
+        reload->options.on_fatal(&err, reload->options.arg);
+        return;
+    }
     if (schema)
         take_schema(reload, schema);
     else
