@@ -193,6 +193,7 @@ void exchange_ask_rules(struct exchange *exchange)
         .path = request->path,
         .params = request->params,
         .n_params = request->n_params,
+        .claims = request->claims,
         .body = request->body,
         .request_id = request->id,
     };

@@ -20,6 +20,13 @@ static void add_header(const struct request *request, const char *name, const ch
         die("the header %s cannot be sent", name);
 }
 
+/* Unless whoever made the answer knew better. */
+static void add_default(const struct request *request, const char *name, const char *value)
+{
+    if (!evhttp_find_header(evhttp_request_get_output_headers(request->http), name))
+        add_header(request, name, value);
+}
+
 /* One part of a comma list, without the spaces around it, is `wanted`. */
 static bool list_has(const char *list, struct bytes wanted, bool ignore_case)
 {
@@ -51,7 +58,9 @@ static bool add_cors(const struct request *request, const struct reply_policy *p
     } else {
         return false;
     }
-    add_header(request, "Access-Control-Expose-Headers", "ETag, Retry-After, X-Request-Id");
+    add_header(request, "Access-Control-Expose-Headers",
+               "ETag, RateLimit-Limit, RateLimit-Remaining, RateLimit-Reset, Retry-After, "
+               "WWW-Authenticate, X-Request-Id");
     return true;
 }
 
@@ -100,9 +109,9 @@ int reply_json(struct client *client, const struct request *request,
     add_header(request, "Vary", "Authorization, Origin");
     add_cors(request, policy);
     if (status == 503 || status == 429)
-        add_header(request, "Retry-After", "1");
+        add_default(request, "Retry-After", "1");
     if (status == 401)
-        add_header(request, "WWW-Authenticate", "Bearer");
+        add_default(request, "WWW-Authenticate", "Bearer");
     bool is_get = strcmp(request->method, "GET") == 0 || request_is_head(request);
     if (status == 200 && is_get) {
         char etag[ETAG_SIZE];

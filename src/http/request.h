@@ -27,7 +27,8 @@ struct request {
     size_t n_segments;
     struct pair params[REQUEST_PARAMS_MAX]; /* those of the path first, then the query's */
     size_t n_params;
-    struct bytes body; /* absent: none */
+    struct bytes body;   /* absent: none */
+    struct bytes claims; /* of the token that let it in, as JSON; absent: there was none */
 };
 
 /* Whether the header is one that can be trusted to say where the request ends: one Content-Length

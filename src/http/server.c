@@ -13,6 +13,7 @@
 
 #include "base/log.h"
 #include "base/memory.h"
+#include "http/gate.h"
 #include "http/guard.h"
 #include "http/listen.h"
 #include "http/service.h"
@@ -37,6 +38,7 @@ struct http_thread {
 struct http_server {
     struct http_options options;
     char *conninfo;
+    struct gate *gate;
     int listen_fd;
     int port;
     atomic_bool draining; /* answer what is there, then end */
@@ -130,6 +132,7 @@ static struct service *new_service(struct http_thread *thread, size_t slot)
         .rules = options->rules,
         .slot = slot,
         .pool = thread->pool,
+        .gate = thread->server->gate,
         .in_flight = &thread->server->n_in_flight,
         .max_in_flight = options->settings->http_max_in_flight,
         .policy = {.cors_origins = options->settings->cors_origins},
@@ -192,12 +195,16 @@ struct http_server *http_server_start(const struct http_options *options, struct
 {
     const struct settings *settings = options->settings;
     int port = 0;
-    int listen_fd = listen_on(settings->host, settings->port, &port, err);
-    if (listen_fd < 0)
+    struct gate *gate = gate_new(settings, options->metrics, err);
+    int listen_fd = gate ? listen_on(settings->host, settings->port, &port, err) : -1;
+    if (listen_fd < 0) {
+        gate_free(gate);
         return NULL;
+    }
     struct http_server *server = memory_zero(1, sizeof *server);
     server->options = *options;
     server->conninfo = settings_database(settings);
+    server->gate = gate;
     server->listen_fd = listen_fd;
     server->port = port;
     server->n_threads = (size_t)settings->http_threads;
@@ -215,6 +222,11 @@ struct http_server *http_server_start(const struct http_options *options, struct
 int http_server_port(const struct http_server *server)
 {
     return server->port;
+}
+
+bool http_server_reload(struct http_server *server, struct error *err)
+{
+    return gate_reload(server->gate, err);
 }
 
 static void wake_all(struct http_server *server)
@@ -269,6 +281,7 @@ bool http_server_join(struct http_server *server, int timeout_ms)
         close(server->threads[i].wake_fd);
     close(server->listen_fd);
     free(server->threads);
+    gate_free(server->gate);
     free(server->conninfo);
     free(server);
     return in_time;

@@ -26,12 +26,14 @@ struct http_options {
     void *arg;
 };
 
-/* Binds PORT (a taken port is an error at start), then starts the threads. NULL with `err`. Main
- * thread. */
+/* Reads the keys of tokens, binds PORT (a taken port is an error at start), then starts the
+ * threads. NULL with `err`. Main thread. */
 struct http_server *http_server_start(const struct http_options *options, struct error *err)
     __attribute__((warn_unused_result));
 /* The port that is bound, for PORT=0. */
 int http_server_port(const struct http_server *server);
+/* Reads JWT_PUBLIC_KEY_FILE again, see auth_reload(). Main thread. */
+bool http_server_reload(struct http_server *server, struct error *err);
 /* Stops accepting, closes idle connections, lets requests in flight finish; any thread, any number
  * of times. */
 void http_server_drain(struct http_server *server);

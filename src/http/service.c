@@ -118,6 +118,16 @@ static struct routing *routing_for(struct service *service,
 
 /* ---- requests ---- */
 
+/* Whether anybody may ask: how the service is, and what a browser asks before it can show a token.
+ */
+static bool is_open(const struct request *request)
+{
+    bool is_built_in = false;
+    for (size_t i = 0; request->n_segments == 1 && i < N_BUILT_IN; i++)
+        is_built_in |= bytes_equal(request->segments[0], bytes_of_string(BUILT_IN[i].path + 1));
+    return is_built_in || strcmp(request->method, "OPTIONS") == 0;
+}
+
 static void serve(struct exchange *exchange)
 {
     struct service *service = exchange->service;
@@ -165,10 +175,18 @@ void service_on_request(struct client *client, struct evhttp_request *http, void
     }
     struct exchange *exchange = exchange_new(arg, client);
     struct error err;
-    if (request_read(&exchange->request, http, &err))
+    if (!request_read(&exchange->request, http, &err)) {
+        exchange_fail(exchange, 400, err.text);
+        return;
+    }
+    const char *text = NULL;
+    status = is_open(&exchange->request)
+                 ? 0
+                 : gate_check(exchange->service->options.gate, &exchange->request, &text);
+    if (status == 0)
         serve(exchange);
     else
-        exchange_fail(exchange, 400, err.text);
+        exchange_fail(exchange, status, text);
 }
 
 /* ---- life ---- */

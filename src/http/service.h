@@ -9,6 +9,7 @@
 
 #include "base/buffer.h"
 #include "base/log.h"
+#include "http/gate.h"
 #include "http/guard.h"
 #include "http/reply.h"
 #include "http/tally.h"
@@ -23,6 +24,7 @@ struct service_options {
     struct rules_registry *rules;
     size_t slot;
     struct reader_pool *pool;
+    struct gate *gate;     /* of all threads */
     atomic_int *in_flight; /* requests inside rules or the database, of all threads */
     int max_in_flight;
     struct reply_policy policy;

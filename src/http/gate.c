@@ -1,0 +1,151 @@
+#include "http/gate.h"
+
+#include <event2/bufferevent.h>
+#include <event2/http.h>
+#include <event2/http_struct.h>
+#include <event2/keyvalq_struct.h>
+#include <stdlib.h>
+#include <strings.h>
+#include <sys/queue.h>
+#include <sys/socket.h>
+
+#include "base/buffer.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "http/address.h"
+#include "http/auth.h"
+#include "http/rate.h"
+
+struct gate {
+    struct auth *auth;
+    struct rate *rate; /* NULL: no limit */
+    struct proxies *proxies;
+    struct counter *limited;
+};
+
+/* ---- the rate limit ---- */
+
+/* All X-Forwarded-For in the order in which they came: a proxy may add a header of its own instead
+ * of continuing the one that the client made up. */
+static void append_forwarded(const struct request *request, struct buffer *all)
+{
+    const struct evkeyval *header;
+    TAILQ_FOREACH(header, request->http->input_headers, next)
+    {
+        if (strcasecmp(header->key, "X-Forwarded-For") != 0)
+            continue;
+        if (all->size > 0)
+            buffer_append_byte(all, ',');
+        buffer_append_string(all, header->value);
+    }
+}
+
+/* All zeros when the client has just left. */
+static struct address peer_of(const struct request *request)
+{
+    struct evhttp_connection *connection = evhttp_request_get_connection(request->http);
+    evutil_socket_t fd = bufferevent_getfd(evhttp_connection_get_bufferevent(connection));
+    union {
+        struct sockaddr any;
+        struct sockaddr_storage room;
+    } name;
+    socklen_t size = sizeof name;
+    struct address peer;
+    if (getpeername(fd, &name.any, &size) < 0 || !address_of_socket(&name.any, &peer))
+        return (struct address){{0}};
+    return peer;
+}
+
+static struct rate_key key_of(const struct gate *gate, const struct request *request)
+{
+    struct buffer forwarded = {0};
+    struct address client = peer_of(request);
+    if (proxies_trust(gate->proxies, &client)) {
+        append_forwarded(request, &forwarded);
+        client = proxies_client(gate->proxies, client, forwarded.data);
+        buffer_free(&forwarded);
+    }
+    return rate_key_of_address(&client);
+}
+
+static void add_header(const struct request *request, const char *name, const char *value)
+{
+    if (evhttp_add_header(evhttp_request_get_output_headers(request->http), name, value) < 0)
+        die("the header %s cannot be sent", name);
+}
+
+static void add_number(struct request *request, const char *name, int number)
+{
+    add_header(request, name, arena_printf(&request->arena, "%d", number));
+}
+
+/* False: too often. */
+static bool take_token(struct gate *gate, struct request *request, struct bytes subject)
+{
+    struct rate_key key = subject.data ? rate_key_of_subject(subject) : key_of(gate, request);
+    struct rate_verdict verdict = rate_take(gate->rate, &key, clock_monotonic_us());
+    add_number(request, "RateLimit-Limit", verdict.limit);
+    add_number(request, "RateLimit-Remaining", verdict.remaining);
+    add_number(request, "RateLimit-Reset", verdict.reset_s);
+    if (!verdict.allowed) {
+        add_number(request, "Retry-After", verdict.retry_after_s);
+        counter_add(gate->limited, 1);
+    }
+    return verdict.allowed;
+}
+
+/* ---- requests ---- */
+
+int gate_check(struct gate *gate, struct request *request, const char **text)
+{
+    struct auth_result auth;
+    auth_check(gate->auth, request_header(request, "Authorization"), &request->arena, &auth);
+    if (gate->rate && !take_token(gate, request, auth.subject)) {
+        *text = "There are too many requests, please come back later";
+        return 429;
+    }
+    if (auth.outcome != AUTH_PASSED) {
+        add_header(request, "WWW-Authenticate", auth.challenge);
+        *text = auth.text;
+        return 401;
+    }
+    request->claims = auth.claims;
+    return 0;
+}
+
+/* ---- life ---- */
+
+struct gate *gate_new(const struct settings *settings, struct metrics *metrics, struct error *err)
+{
+    struct gate *gate = memory_zero(1, sizeof *gate);
+    gate->proxies = proxies_new(settings->trusted_proxies, err);
+    if (!gate->proxies || !(gate->auth = auth_new(settings, metrics, err))) {
+        gate_free(gate);
+        return NULL;
+    }
+    gate->limited = metrics_counter(metrics, "core_service_http_rate_limited_total",
+                                    "Requests answered 429 by RATE_LIMIT_RPS", NULL, 0);
+    if (settings->rate_limit_rps > 0) {
+        gate->rate = rate_new(settings->rate_limit_rps, settings->rate_limit_burst);
+        log_info("http", "a client may ask %g times a second", settings->rate_limit_rps);
+    } else {
+        log_info("http", "the rate limit is off: RATE_LIMIT_RPS is not set");
+    }
+    return gate;
+}
+
+void gate_free(struct gate *gate)
+{
+    if (!gate)
+        return;
+    rate_free(gate->rate);
+    auth_free(gate->auth);
+    proxies_free(gate->proxies);
+    free(gate);
+}
+
+bool gate_reload(struct gate *gate, struct error *err)
+{
+    return auth_reload(gate->auth, err);
+}
