@@ -121,6 +121,28 @@ static void refuses_in_the_words_of_the_rule_or_its_own(void **context)
     rules_state_free(state);
 }
 
+static void makes_text_of_every_reason(void **context)
+{
+    (void)context;
+    struct rules_state *state =
+        kit_stream("return { name = 'x', topic = 'x', tables = { t = { columns = { v = 'text' }, "
+                   "key = { 'v' } "
+                   "} }, map = function(m)\n"
+                   "if m.long then return nil, 'reject', ('\\xc3\\xa9'):rep(400) end\n"
+                   "if m.number then return { t = { v = '\\xc3\\xa9\\xff' } } end\n"
+                   "return nil, 'reject', 'a\\0b\\xff\\xc3' end }");
+    struct arena arena = {0};
+    struct map_result result = kit_map(state, &arena, "{}");
+    kit_expect_bytes(result.reason, "a\xef\xbf\xbd"
+                                    "b\xef\xbf\xbd\xef\xbf\xbd");
+    result = kit_map(state, &arena, "{\"long\":1}");
+    assert_int_equal(result.reason.size, 500);
+    result = kit_map(state, &arena, "{\"number\":1}");
+    kit_expect_refusal(&result, MAP_REJECT, "t.v: expected text, got a string that is not UTF-8");
+    arena_free(&arena);
+    rules_state_free(state);
+}
+
 static void shows_the_message_around_the_fields_as_meta(void **context)
 {
     (void)context;
@@ -211,6 +233,7 @@ int main(void)
         cmocka_unit_test(maps_a_message_to_a_row),
         cmocka_unit_test(keeps_whole_numbers_beyond_a_double_exact),
         cmocka_unit_test(refuses_in_the_words_of_the_rule_or_its_own),
+        cmocka_unit_test(makes_text_of_every_reason),
         cmocka_unit_test(shows_the_message_around_the_fields_as_meta),
         cmocka_unit_test(identifies_a_message_that_is_rejected),
         cmocka_unit_test(skips_a_tombstone_and_rejects_what_is_too_large),

@@ -265,7 +265,7 @@ static void extract_tables(const struct shape *shape, int index, struct stream_d
     runtime->tables = alloc_array(shape, stream->n_tables, sizeof(*runtime->tables));
     for (size_t i = 0; i < stream->n_tables; i++) {
         stream->tables[i].name = names[i];
-        intern(shape, names[i], &runtime->tables[i].name);
+        runtime->tables[i].name_reference = intern(shape, names[i], &runtime->tables[i].name);
         lua_getfield(L, tables, names[i]);
         extract_table(shape, lua_gettop(L), &stream->tables[i], &runtime->tables[i]);
         lua_pop(L, 1);

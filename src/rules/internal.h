@@ -11,6 +11,7 @@
  * the registry: keys of rows are compared by address. */
 struct rules_table {
     const char *name;
+    int name_reference;
     const char **columns; /* in the order of table_def.columns */
     size_t *guesses;      /* the column that came as the n-th key of the last row */
 };

@@ -105,7 +105,7 @@ static int l_number(lua_State *L)
     double number = strtod(text.data, NULL);
     size_t before = shortest->size;
     buffer_append_double(shortest, number);
-    bool exact = (number == floor(number) && fabs(number) <= EXACT_WHOLE_MAX &&
+    bool exact = (number == floor(number) && fabs(number) < EXACT_WHOLE_MAX &&
                   !memchr(text.data, '.', text.size) && !memchr(text.data, 'e', text.size)) ||
                  bytes_equal(text, bytes_of(shortest->data + before, shortest->size - before));
     shortest->size = before;

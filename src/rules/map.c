@@ -36,15 +36,24 @@ struct mapping {
     struct map_result *result;
 };
 
-/* Cut where a character ends. */
+/* A reason is text for a column of type text: UTF-8 without zero bytes, whatever a script says. */
 static struct bytes keep_reason(struct arena *arena, struct bytes reason)
 {
-    if (reason.size > REASON_MAX) {
-        reason.size = REASON_MAX;
-        while (reason.size > 0 && !utf8_is_valid(reason) && reason.size > REASON_MAX - 4)
-            reason.size--;
+    static const char replacement[] = "\xef\xbf\xbd";
+    char *kept = arena_alloc(arena, REASON_MAX + sizeof(replacement));
+    size_t size = 0;
+    while (reason.size > 0) {
+        size_t taken = utf8_char_size(reason);
+        bool is_good = taken > 0 && *reason.data != '\0';
+        struct bytes part = is_good ? bytes_of(reason.data, taken) : bytes_of_string(replacement);
+        if (size + part.size > REASON_MAX)
+            break;
+        memcpy(kept + size, part.data, part.size);
+        size += part.size;
+        reason.data += is_good ? taken : 1;
+        reason.size -= is_good ? taken : 1;
     }
-    return arena_copy(arena, reason);
+    return bytes_of(kept, size);
 }
 
 static void reject(struct mapping *mapping, enum reject_stage stage, const char *reason)

@@ -156,7 +156,7 @@ bool rules_take_rows(struct taker *taker, const struct stream_def *stream,
     if (!check_tables(L, stream, runtime, index, reason))
         return false;
     for (size_t i = 0; i < stream->n_tables; i++) {
-        lua_pushstring(L, runtime->tables[i].name);
+        lua_rawgeti(L, LUA_REGISTRYINDEX, runtime->tables[i].name_reference);
         lua_rawget(L, index);
         if (!lua_isnil(L, -1) && !take_table(taker, &stream->tables[i], &runtime->tables[i],
                                              lua_gettop(L), &list, reason))
