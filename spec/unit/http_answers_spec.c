@@ -45,6 +45,11 @@ static void readyz_says_why_not(void **state)
     assert_int_equal(answer.status, 503);
     assert_string_equal(answer.body, "{\"status\":\"unavailable\",\"reasons\":["
                                      "\"the \\\"database\\\" is away\",\"no rules\"]}");
+    fake_disconnected = true;
+    get(port, "/readyz", "", &answer);
+    fake_disconnected = false;
+    assert_int_equal(answer.status, 503);
+    assert_non_null(strstr(answer.body, "has no connection to PostgreSQL\"]"));
 }
 
 static void decodes_path_and_query(void **state)

@@ -21,6 +21,7 @@ static atomic_int fake_cancelled; /* queries */
 static atomic_int fake_pools;     /* made, ever */
 static atomic_int fake_asked[64]; /* queries, by pool */
 static atomic_bool fake_not_ready;
+static atomic_bool fake_disconnected;
 
 /* ---- PostgreSQL: the statement says what becomes of it ---- */
 
@@ -54,13 +55,13 @@ void reader_pool_free(struct reader_pool *pool)
 bool reader_pool_is_ready(const struct reader_pool *pool)
 {
     (void)pool;
-    return true;
+    return !fake_disconnected;
 }
 
 const char *reader_pool_trouble(const struct reader_pool *pool)
 {
     (void)pool;
-    return "";
+    return "secret words of PostgreSQL";
 }
 
 static void fake_query_free(struct reader_query *query)
