@@ -68,6 +68,14 @@ static void on_fatal(const struct error *err, void *arg)
     event_base_loopbreak(app->base);
 }
 
+/* A bad key file is said in the log and changes nothing; the rules are reloaded all the same. */
+static void on_asked(void *arg)
+{
+    struct app *app = arg;
+    if (app->http)
+        http_server_reload(app->http, NULL);
+}
+
 static void on_signal(evutil_socket_t number, short events, void *arg)
 {
     (void)events;
@@ -151,6 +159,7 @@ static void make_reload(struct app *app, char *database)
         .control = app->control,
         .n_slots = (size_t)settings->http_threads + (size_t)settings->ingest_workers,
         .on_schema = on_schema,
+        .on_asked = on_asked,
         .on_fatal = on_fatal,
         .arg = app,
     };

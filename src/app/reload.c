@@ -458,6 +458,9 @@ void reload_request(struct reload *reload, enum reload_cause cause, bool force, 
                     void *arg)
 {
     struct waiter *waiter = NULL;
+    bool is_asked = cause == RELOAD_SIGNAL || cause == RELOAD_ADMIN;
+    if (is_asked && reload->options.on_asked)
+        reload->options.on_asked(reload->options.arg);
     if (done) {
         waiter = memory_zero(1, sizeof *waiter);
         waiter->done = done;

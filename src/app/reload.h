@@ -63,6 +63,9 @@ struct reload_options {
      * `schema` (to be held by who keeps it) covers the tables of both generations. Not called
      * before the database was first reached. */
     void (*on_schema)(struct schema *schema, void *arg);
+    /* SIGHUP or the admin listener asks for a reload: what else comes from files is read again too.
+     * May be NULL. */
+    void (*on_asked)(void *arg);
     /* The start cannot be completed: no rules that work, or a schema that lacks a migration. */
     void (*on_fatal)(const struct error *err, void *arg);
     void *arg;
