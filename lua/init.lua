@@ -5,9 +5,14 @@
 return {
   streams = {
     require "streams.market_data_v2",
+    require "streams.news",
+    require "streams.insights",
   },
   endpoints = {
     require "endpoints.klines_missed",
     require "endpoints.klines",
+    require "endpoints.news",
+    require "endpoints.insights",
+    require "endpoints.insights_latest",
   },
 }

@@ -91,6 +91,7 @@ describe("the kit", function()
     refuses('shapes = { { id = "id", x = "x" } }', "shapes[1].x: there is no such field")
     refuses('identify = { symbol = "x" }', "identify.symbol: there is no field x")
     refuses('saved = "Saved"', "saved: %d was expected once")
+    refuses('optional = "yes"', "optional: true or false was expected")
     refuses('numbering = { dense = { "x" } }', "numbering.dense: there is no field x")
     refuses('tables = { t = { columns = { id = "int8" }, key = { "x" } } }',
       "tables.t.key: there is no column x")

@@ -27,6 +27,8 @@ struct stream_def {
     size_t identify_sequence;
     const char *saved;          /* "Saved %d klines": the log line after commits; exactly one %d */
     bool sequence_from_tracker; /* sequence_from = "tracker" */
+    bool where_table_exists;    /* optional = true: live where all its tables exist, elsewhere it is
+                                   passed over, topic included */
 };
 
 struct query_def {

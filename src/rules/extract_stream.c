@@ -355,6 +355,17 @@ static void extract_sequence_from(const struct shape *shape, int index, struct s
     stream->sequence_from_tracker = from != NULL;
 }
 
+/* optional = true: where its tables do not exist the stream rests, and nothing is wrong. */
+static void extract_optional(const struct shape *shape, int index, struct stream_def *stream)
+{
+    lua_State *L = shape->L;
+    lua_getfield(L, index, "optional");
+    if (!lua_isnil(L, -1) && !lua_isboolean(L, -1))
+        shape_fail(shape, "optional: expected true or false, got a %s", luaL_typename(L, -1));
+    stream->where_table_exists = lua_toboolean(L, -1);
+    lua_pop(L, 1);
+}
+
 static bool has_field(lua_State *L, int index, const char *key)
 {
     lua_getfield(L, index, key);
@@ -366,9 +377,9 @@ static bool has_field(lua_State *L, int index, const char *key)
 void rules_extract_stream(const struct shape *shape, int index, struct stream_def *stream,
                           struct rules_stream *runtime)
 {
-    static const char *const known[] = {"name",   "topic",    "fields",        "shapes",
-                                        "tables", "map",      "numbering",     "identify",
-                                        "saved",  "examples", "sequence_from", NULL};
+    static const char *const known[] = {
+        "name",  "topic",    "fields",    "shapes",   "tables",        "map", "optional",
+        "saved", "identify", "numbering", "examples", "sequence_from", NULL};
     lua_State *L = shape->L;
     luaL_checkstack(L, 20, "stream");
     shape_check_keys(shape, index, "", known);
@@ -384,6 +395,7 @@ void rules_extract_stream(const struct shape *shape, int index, struct stream_de
     extract_identify(shape, index, stream);
     extract_saved(shape, index, stream);
     extract_sequence_from(shape, index, stream);
+    extract_optional(shape, index, stream);
     runtime->map = shape_function(shape, index, "map", "map");
     lua_getfield(L, index, "map");
     runtime->wants_meta = rules_parameter_count(L, lua_gettop(L)) > 1;

@@ -6,7 +6,7 @@ local json = require "spec.support.rules.json"
 
 local KNOWN = {
   name = 1, topic = 1, fields = 1, shapes = 1, tables = 1, map = 1, numbering = 1, identify = 1,
-  saved = 1, sequence_from = 1, examples = 1,
+  saved = 1, sequence_from = 1, optional = 1, examples = 1,
 }
 
 local Stream = {}
@@ -75,6 +75,8 @@ local function check_definition(def)
   if def.saved then
     check(select(2, def.saved:gsub("%%d", "")) == 1, "saved: %%d was expected once")
   end
+  check(def.optional == nil or type(def.optional) == "boolean",
+    "optional: true or false was expected")
   for field, declared in pairs(def.fields or {}) do
     check(convert.is_field_kind((split(declared))), "fields.%s: %s is no type", field, declared)
   end
