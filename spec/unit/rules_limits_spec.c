@@ -193,7 +193,7 @@ static void counts_what_broke(void **context)
                           "return { name = 'x', topic = 'x', tables = { t = { columns = { v = "
                           "'text' }, key = { 'v' } } },"
                           "map = function(m) if m.loop then while true do end end\n"
-                          "if m.grow then local t = {} while true do t[#t + 1] = {} end end\n"
+                          "if m.grow then local s = 'x' while true do s = s .. s end end\n"
                           "refused:add(2) refused:add() error('x') end }"},
         {NULL, NULL}};
     struct error err = {.text = ""};

@@ -139,11 +139,59 @@ static int l_array(lua_State *L)
 
 /* ---- decode ---- */
 
+/* What the decoded value of a text can take at most, from the sizes of LuaJIT's objects: a table
+ * has 64 bytes, an element 8 or 24 (up to three times that while its table grows), a string 24
+ * besides its text. */
+static size_t decoded_size_max(struct bytes text)
+{
+    size_t size = 2 * text.size + 64;
+    for (size_t i = 0; i < text.size; i++) {
+        switch (text.data[i]) {
+        case '[':
+        case '{':
+            size += 128;
+            break;
+        case ',':
+        case ':':
+            size += 48;
+            break;
+        case '"':
+            size += 24;
+            break;
+        default:
+            break;
+        }
+    }
+    return size;
+}
+
+/* Calls the decoder with the string on top and puts the value, or what is wrong, in its place.
+ * lua-cjson loses its own buffer when Lua runs out of memory under it: so there has to be room
+ * before it starts, and then nothing is refused. */
+static int call_decoder(lua_State *L)
+{
+    struct rules_limits *limits = rules_limits_of(L);
+    struct bytes text;
+    text.data = lua_tolstring(L, -1, &text.size);
+    rules_limits_spend(L, text.size);
+    if (limits->memory_used + decoded_size_max(text) > limits->memory_max) {
+        limits->out_of_memory = true;
+        luaL_error(L, "out of memory");
+    }
+    luaL_checkstack(L, 2, "json");
+    lua_getfield(L, LUA_REGISTRYINDEX, DECODE);
+    lua_insert(L, -2);
+    limits->unlimited = true;
+    int status = lua_pcall(L, 1, 1, 0);
+    limits->unlimited = false;
+    return status;
+}
+
 void rules_json_decode(lua_State *L, struct bytes text)
 {
-    lua_getfield(L, LUA_REGISTRYINDEX, DECODE);
     lua_pushlstring(L, text.data, text.size);
-    lua_call(L, 1, 1);
+    if (call_decoder(L) != 0)
+        lua_error(L);
 }
 
 bool rules_json_check(lua_State *L, struct bytes text, struct error *err)
@@ -167,13 +215,8 @@ static int l_decode(lua_State *L)
 {
     luaL_checktype(L, 1, LUA_TSTRING);
     lua_settop(L, 1);
-    rules_limits_spend(L, lua_objlen(L, 1));
-    lua_getfield(L, LUA_REGISTRYINDEX, DECODE);
-    lua_insert(L, 1);
-    if (lua_pcall(L, 1, 1, 0) == 0)
+    if (call_decoder(L) == 0)
         return 1;
-    if (rules_limits_breached(rules_limits_of(L)))
-        return lua_error(L);
     lua_pushnil(L);
     lua_insert(L, -2);
     return 2;
