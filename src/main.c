@@ -13,6 +13,8 @@ static const char usage[] =
     "schema\n"
     "       core-service try STREAM [--lua DIR] < messages\n"
     "                                        show what a stream makes of each line, as JSON\n"
+    "       core-service try --endpoint 'GET /path?query' [--lua DIR]\n"
+    "                                        show what the rules answer\n"
     "       core-service health              ask the running service whether it is ready\n"
     "       core-service --help | --version\n";
 
@@ -58,6 +60,8 @@ static int run_command(int argc, char **argv, struct settings *settings)
         return command_check(settings);
     if (strcmp(argv[0], "try") == 0 && argc == 2)
         return command_try(settings, argv[1]);
+    if (strcmp(argv[0], "try") == 0 && argc == 3 && strcmp(argv[1], "--endpoint") == 0)
+        return command_try_endpoint(settings, argv[2]);
     if (strcmp(argv[0], "health") == 0 && argc == 1)
         return command_health(settings);
     return wrong_usage("wrong arguments", argv[0]);
