@@ -308,6 +308,9 @@ static void clients_of_a_trusted_proxy_are_told_apart(void **state)
     get(port, "/who",
         "X-Forwarded-For: 198.51.100.8\r\nX-Forwarded-For: 203.0.113.1, 127.0.0.2\r\n", &answer);
     assert_int_equal(answer.status, 429);
+    get(port, "/who",
+        "X-Forwarded-For: 198.51.100.9, 203.0.113.1\r\nX-Forwarded-For: 127.0.0.2\r\n", &answer);
+    assert_int_equal(answer.status, 429);
     get(port, "/who", "X-Forwarded-For: 2001:db8::1\r\n", &answer);
     assert_int_equal(answer.status, 200);
     get(port, "/who", "X-Forwarded-For: 2001:db8::2\r\n", &answer);

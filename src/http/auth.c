@@ -23,8 +23,9 @@ struct auth {
     const struct settings *settings;
     struct claims_policy policy;
     struct counter *refused[AUTH_OUTCOMES];
+    bool is_on;
     pthread_mutex_t lock; /* over the pointer, not over its use */
-    struct key_set *keys; /* NULL: authentication is off */
+    struct key_set *keys; /* NULL when authentication is off */
 };
 
 static const struct {
@@ -148,7 +149,7 @@ static enum auth_outcome check_token(const struct auth *auth, const struct key_s
 static struct key_set *hold_keys(struct auth *auth)
 {
     pthread_mutex_lock(&auth->lock);
-    struct key_set *keys = auth->keys ? key_set_hold(auth->keys) : NULL;
+    struct key_set *keys = key_set_hold(auth->keys);
     pthread_mutex_unlock(&auth->lock);
     return keys;
 }
@@ -169,9 +170,9 @@ void auth_check(struct auth *auth, const char *authorization, struct arena *aren
                 struct auth_result *result)
 {
     *result = (struct auth_result){.outcome = AUTH_PASSED};
-    struct key_set *keys = hold_keys(auth);
-    if (!keys)
+    if (!auth->is_on)
         return;
+    struct key_set *keys = hold_keys(auth);
     const char *token = token_of(authorization);
     enum auth_outcome outcome =
         token ? check_token(auth, keys, token, arena, result) : AUTH_NO_TOKEN;
@@ -238,6 +239,7 @@ struct auth *auth_new(const struct settings *settings, struct metrics *metrics, 
     auth->policy = (struct claims_policy){.issuer = settings->jwt_issuer,
                                           .audience = settings->jwt_audience,
                                           .skew_s = settings->jwt_clock_skew_s};
+    auth->is_on = is_on;
     auth->keys = keys;
     pthread_mutex_init(&auth->lock, NULL);
     make_counters(auth, metrics);
