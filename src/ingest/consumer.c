@@ -7,6 +7,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "ingest/kafka_conf.h"
@@ -14,6 +15,7 @@
 #define COMPONENT         "ingest"
 #define READ_MAX          256
 #define ERROR_INTERVAL_MS 10000
+#define TROUBLE_MS        15000 /* a complaint that is not repeated for so long is over */
 
 struct consumer {
     rd_kafka_t *kafka;
@@ -26,7 +28,9 @@ struct consumer {
     bool closing;
     int commits_in_flight;
     struct log_limit error_limit;
+    struct log_limit unknown_limit;
     struct error trouble;
+    int64_t trouble_until_ms;
 };
 
 static void on_log(const rd_kafka_t *kafka, int level, const char *facility, const char *text)
@@ -46,6 +50,7 @@ static void complain(struct consumer *consumer, rd_kafka_resp_err_t code, const 
                   rd_kafka_err2name(code));
     else
         error_set(&consumer->trouble, "Kafka: %s: %s", rd_kafka_err2name(code), text);
+    consumer->trouble_until_ms = clock_monotonic_ms() + TROUBLE_MS;
 
     uint64_t held_back;
     if (log_limit_pass(&consumer->error_limit, ERROR_INTERVAL_MS, &held_back))
@@ -84,10 +89,7 @@ static int on_stats(rd_kafka_t *kafka, char *text, size_t size, void *arg)
     (void)kafka;
     struct consumer *consumer = arg;
     json_t *stats = json_loadb(text, size, 0, NULL);
-    bool connected = has_broker_up(stats);
-    if (connected && !consumer->connected)
-        consumer->trouble.text[0] = '\0';
-    consumer->connected = connected;
+    consumer->connected = has_broker_up(stats);
     json_decref(stats);
     return 0;
 }
@@ -101,14 +103,38 @@ static void forward_partition(struct consumer *consumer, const char *topic, int3
     rd_kafka_queue_destroy(queue);
 }
 
-/* An empty assignment is the answer to both: nothing is consumed before its place is known, and the
- * group need not wait for that. */
+static void forward_list(struct consumer *consumer, const rd_kafka_topic_partition_list_t *list)
+{
+    for (int i = 0; i < list->cnt; i++)
+        forward_partition(consumer, list->elems[i].topic, list->elems[i].partition);
+}
+
+/* librdkafka cuts a partition's forwarding when it stops fetching it, which assign() does in a
+ * later turn of its own thread. A question that the same thread answers in order tells that this
+ * has happened; what was fetched in between follows when the partition is forwarded again. */
+static void wait_for_turn(struct consumer *consumer)
+{
+    rd_kafka_topic_partition_list_t *assigned;
+    if (!rd_kafka_assignment(consumer->kafka, &assigned))
+        rd_kafka_topic_partition_list_destroy(assigned);
+}
+
+static void assign(struct consumer *consumer, const rd_kafka_topic_partition_list_t *list)
+{
+    forward_list(consumer, list);
+    rd_kafka_resp_err_t code = rd_kafka_assign(consumer->kafka, list);
+    if (code)
+        complain(consumer, code, rd_kafka_err2str(code));
+    wait_for_turn(consumer);
+    forward_list(consumer, list);
+}
+
+/* The answer to what the group gives: nothing is consumed before its place is known, and the group
+ * need not wait for that. */
 static void assign_nothing(struct consumer *consumer)
 {
     rd_kafka_topic_partition_list_t *none = rd_kafka_topic_partition_list_new(0);
-    rd_kafka_resp_err_t code = rd_kafka_assign(consumer->kafka, none);
-    if (code)
-        complain(consumer, code, rd_kafka_err2str(code));
+    assign(consumer, none);
     rd_kafka_topic_partition_list_destroy(none);
 }
 
@@ -117,10 +143,8 @@ static void on_rebalance(rd_kafka_t *kafka, rd_kafka_resp_err_t code,
 {
     struct consumer *consumer = arg;
     if (code == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS) {
-        for (int i = 0; i < list->cnt; i++)
-            forward_partition(consumer, list->elems[i].topic, list->elems[i].partition);
         assign_nothing(consumer);
-        consumer->trouble.text[0] = '\0';
+        consumer->trouble_until_ms = 0;
         consumer->events.on_given(list, consumer->arg);
     } else if (code == RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS) {
         consumer->events.on_taken(rd_kafka_assignment_lost(kafka), consumer->arg);
@@ -228,12 +252,22 @@ rd_kafka_t *consumer_handle(struct consumer *consumer)
     return consumer->kafka;
 }
 
+/* It may be made later; the other topics go on. */
+static void say_unknown(struct consumer *consumer, const char *text)
+{
+    uint64_t held_back;
+    if (log_limit_pass(&consumer->unknown_limit, ERROR_INTERVAL_MS, &held_back))
+        log_warn(COMPONENT, "Kafka: %s", text);
+}
+
 /* A message here is an error: those of partitions come by the other queue. */
 static void on_group_message(struct consumer *consumer, const rd_kafka_message_t *message)
 {
     if (message->err == RD_KAFKA_RESP_ERR__MAX_POLL_EXCEEDED)
         log_warn(COMPONENT, "Kafka: the event loop was held up for longer than "
                             "max.poll.interval.ms");
+    else if (message->err == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART)
+        say_unknown(consumer, rd_kafka_message_errstr(message));
     else if (message->err)
         complain(consumer, message->err, rd_kafka_message_errstr(message));
 }
@@ -324,9 +358,7 @@ void consumer_place(struct consumer *consumer, const struct partitions *partitio
             rd_kafka_topic_partition_list_add(list, partition->topic, partition->number)->offset =
                 partition->next;
     }
-    rd_kafka_resp_err_t code = rd_kafka_assign(consumer->kafka, list);
-    if (code)
-        complain(consumer, code, rd_kafka_err2str(code));
+    assign(consumer, list);
     rd_kafka_topic_partition_list_destroy(list);
 }
 
@@ -377,7 +409,7 @@ bool consumer_is_connected(const struct consumer *consumer)
 
 const char *consumer_trouble(const struct consumer *consumer)
 {
-    return consumer->trouble.text;
+    return clock_monotonic_ms() < consumer->trouble_until_ms ? consumer->trouble.text : "";
 }
 
 void consumer_close(struct consumer *consumer)

@@ -80,7 +80,7 @@ int64_t consumer_end_offset(struct consumer *consumer, const char *topic, int32_
 
 /* A broker is connected. */
 bool consumer_is_connected(const struct consumer *consumer);
-/* What Kafka last complained about, "" after it went well again. */
+/* What Kafka complains about, "" when it has not for a while. */
 const char *consumer_trouble(const struct consumer *consumer);
 
 /* Leaves the group. consumer_poll goes on being called until consumer_is_closed. */
