@@ -13,7 +13,7 @@ end)
 
 -- A failure shows what the processes of the spec had to say.
 local function show_logs()
-  local tails = process.tails(25)
+  local tails = process.tails(15)
   if tails ~= "" then
     io.stdout:write("# ", (tails:gsub("\n", "\n# ")), "\n")
   end

@@ -4,6 +4,7 @@ local ports = require "spec.support.ports"
 local process = require "spec.support.process"
 local rdkafka = require "spec.support.rdkafka"
 local socket = require "socket"
+local unistd = require "posix.unistd"
 local wait = require "spec.support.wait"
 
 local kafka = {}
@@ -138,7 +139,7 @@ local topic_count = 0
 -- A new topic with a name of its own.
 function Broker:topic(prefix, partitions, settings)
   topic_count = topic_count + 1
-  local name = ("%s-%d-%d"):format(prefix or "spec", topic_count, math.random(1000000))
+  local name = ("%s-%d-%d"):format(prefix or "spec", unistd.getpid(), topic_count)
   self:create_topic(name, partitions, settings)
   return name
 end

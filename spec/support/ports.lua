@@ -7,7 +7,14 @@ local ports = {}
 local first, last = 20000, 32000
 local given = {}
 
-math.randomseed(unistd.getpid() * 7919 + os.time())
+-- Its own random numbers: a spec may seed math.random to repeat itself, and several runs on one
+-- machine must still not look for the same ports.
+local state = (unistd.getpid() * 7919 + os.time()) % 2147483647
+
+local function next_port()
+  state = (state * 16807) % 2147483647
+  return first + state % (last - first)
+end
 
 local function is_free(port)
   local server = socket.bind("127.0.0.1", port)
@@ -19,7 +26,7 @@ end
 
 function ports.free()
   for _ = 1, 1000 do
-    local port = math.random(first, last)
+    local port = next_port()
     if not given[port] and is_free(port) then
       given[port] = true
       return port

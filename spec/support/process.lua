@@ -197,7 +197,7 @@ end
 function Process:tail(lines)
   local all = {}
   for line in self:output():gmatch("[^\n]+") do
-    all[#all + 1] = line
+    all[#all + 1] = #line > 300 and line:sub(1, 300) .. "..." or line
   end
   return table.concat(all, "\n", math.max(1, #all - (lines or 40) + 1))
 end

@@ -1,6 +1,7 @@
 -- What the integration specs share: a migrated database, a topic and the service between them.
 local kafka = require "spec.support.kafka"
 local postgres = require "spec.support.postgres"
+local process = require "spec.support.process"
 local service = require "spec.support.service"
 local wait = require "spec.support.wait"
 
@@ -9,6 +10,18 @@ local Road = {}
 Road.__index = Road
 
 local count = 0
+local kafka_config
+
+-- Kafka takes a killed member for gone after its session timeout: 45 s would be a long spec.
+local function kafka_config_file()
+  if not kafka_config then
+    kafka_config = process.directory() .. "/kafka.properties"
+    local file = assert(io.open(kafka_config, "w"))
+    file:write "session.timeout.ms=2000\nheartbeat.interval.ms=300\n"
+    file:close()
+  end
+  return kafka_config
+end
 
 -- options: partitions (1), env, wait (as service.start), start (false: not yet)
 function road.open(options)
@@ -28,9 +41,13 @@ function road.open(options)
 end
 
 function Road:start(env)
+  local all = { KAFKA_CONFIG_FILE = kafka_config_file() }
+  for name, value in pairs(env or self.options.env or {}) do
+    all[name] = value
+  end
   self.service = service.start {
     database = self.database, broker = self.broker, topic = self.topic, group = self.group,
-    env = env or self.options.env, wait = self.options.wait,
+    env = all, wait = self.options.wait,
   }
   return self.service
 end

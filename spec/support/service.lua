@@ -70,7 +70,11 @@ function Service:start()
   }
   local how = self.options.wait
   if how ~= false then
-    self:wait_for(how == "alive" and "/healthz" or "/readyz")
+    local fine, why = pcall(self.wait_for, self, how == "alive" and "/healthz" or "/readyz")
+    if not fine then
+      self:kill()
+      error(why, 2)
+    end
   end
 end
 

@@ -13,8 +13,9 @@ function wait.pause(seconds)
 end
 
 -- Calls `condition` until it returns something true, and returns that. After `seconds` it is an
--- error: "gave up waiting until WHAT", with the last second value or error of `condition`.
-function wait.till(what, seconds, condition)
+-- error: "gave up waiting until WHAT", with the last second value or error of `condition`. Between
+-- two calls it pauses, longer and longer, at most `longest_pause` (0.05 s).
+function wait.till(what, seconds, condition, longest_pause)
   local deadline = wait.now() + seconds
   local pause = 0.002
   while true do
@@ -28,7 +29,7 @@ function wait.till(what, seconds, condition)
         why and ": " .. tostring(why) or ""), 2)
     end
     wait.pause(pause)
-    pause = math.min(pause * 1.5, 0.05)
+    pause = math.min(pause * 1.5, longest_pause or 0.05)
   end
 end
 
