@@ -137,8 +137,9 @@ static inline void ask(int port, const char *text, struct answer *answer)
 
 static inline void get(int port, const char *target, const char *headers, struct answer *answer)
 {
-    char text[4096];
-    snprintf(text, sizeof text, "GET %s HTTP/1.1\r\nHost: x\r\n%s\r\n", target, headers);
+    char text[8192];
+    int size = snprintf(text, sizeof text, "GET %s HTTP/1.1\r\nHost: x\r\n%s\r\n", target, headers);
+    assert_true(size > 0 && (size_t)size < sizeof text);
     ask(port, text, answer);
 }
 
