@@ -187,6 +187,7 @@ static void counts_what_broke(void **context)
     (void)context;
     struct rules_options options = kit_options;
     options.metrics = metrics_new();
+    options.map_ms = 500;
     const struct kit_file files[] = {
         {"init.lua", "return { streams = { require 'streams.x' } }"},
         {"streams/x.lua", "local refused = cs.counter('refused', { why = 'test' })\n"

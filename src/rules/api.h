@@ -19,9 +19,9 @@ void rules_log_limits_free(struct rules_state *state);
 
 /* ---- the calendar, UTC ---- */
 
-/* The years 1 to 294276, which a timestamptz can hold too. */
+/* 0001-01-01 to 294276-12-31, which a timestamptz can hold too; both are exact as doubles. */
 #define CALENDAR_MIN_MS (-62135596800000LL)
-#define CALENDAR_MAX_MS 9224318015999999LL
+#define CALENDAR_MAX_MS 9224317929600000LL
 /* Room for "294276-12-31T23:59:59.999Z". */
 #define CALENDAR_ISO_SIZE 32
 void calendar_format_iso(int64_t ms, char out[CALENDAR_ISO_SIZE]);

@@ -60,7 +60,7 @@ static struct date date_of(int64_t days)
 
 bool calendar_has(double ms)
 {
-    return ms >= CALENDAR_MIN_MS && ms <= CALENDAR_MAX_MS && ms == floor(ms);
+    return ms >= (double)CALENDAR_MIN_MS && ms <= (double)CALENDAR_MAX_MS && ms == floor(ms);
 }
 
 void calendar_format_iso(int64_t ms, char out[CALENDAR_ISO_SIZE])

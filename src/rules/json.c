@@ -165,6 +165,20 @@ static size_t decoded_size_max(struct bytes text)
     return size;
 }
 
+static void make_room(lua_State *L, size_t size)
+{
+    struct rules_limits *limits = rules_limits_of(L);
+    if (limits->memory_used + size > limits->memory_max) {
+        limits->unlimited = true; /* a collection may allocate */
+        lua_gc(L, LUA_GCCOLLECT, 0);
+        limits->unlimited = false;
+    }
+    if (limits->memory_used + size > limits->memory_max) {
+        limits->out_of_memory = true;
+        luaL_error(L, "out of memory");
+    }
+}
+
 /* Calls the decoder with the string on top and puts the value, or what is wrong, in its place.
  * lua-cjson loses its own buffer when Lua runs out of memory under it: so there has to be room
  * before it starts, and then nothing is refused. */
@@ -174,10 +188,7 @@ static int call_decoder(lua_State *L)
     struct bytes text;
     text.data = lua_tolstring(L, -1, &text.size);
     rules_limits_spend(L, text.size);
-    if (limits->memory_used + decoded_size_max(text) > limits->memory_max) {
-        limits->out_of_memory = true;
-        luaL_error(L, "out of memory");
-    }
+    make_room(L, decoded_size_max(text));
     luaL_checkstack(L, 2, "json");
     lua_getfield(L, LUA_REGISTRYINDEX, DECODE);
     lua_insert(L, -2);
