@@ -118,6 +118,20 @@ const char *kit_sql(struct kit *kit, const char *format, ...)
     return cell;
 }
 
+struct pg_conn *kit_session(struct kit *kit)
+{
+    return connect_to(kit->conninfo);
+}
+
+void kit_exec(struct pg_conn *session, const char *sql)
+{
+    PGresult *result = PQexec(session, sql);
+    ExecStatusType status = PQresultStatus(result);
+    if (status != PGRES_COMMAND_OK && status != PGRES_TUPLES_OK)
+        fail_msg("%s: %s", sql, PQerrorMessage(session));
+    PQclear(result);
+}
+
 static char *read_file(const char *path)
 {
     FILE *file = fopen(path, "r");
@@ -278,11 +292,16 @@ static bool writer_ready(void *arg)
 
 struct writer *kit_writer(struct kit *kit, struct schema *schema)
 {
+    return kit_writer_with(kit, schema, 5000);
+}
+
+struct writer *kit_writer_with(struct kit *kit, struct schema *schema, int write_timeout_ms)
+{
     const struct writer_options options = {
         .conninfo = kit->conninfo,
         .application_name = "spec writer",
         .connect_timeout_ms = 5000,
-        .write_timeout_ms = 5000,
+        .write_timeout_ms = write_timeout_ms,
     };
     struct writer *writer = writer_new(kit->base, &options, NULL, NULL);
     if (schema)
@@ -291,7 +310,7 @@ struct writer *kit_writer(struct kit *kit, struct schema *schema)
     return writer;
 }
 
-static void on_written(const struct write_result *result, void *arg)
+void kit_on_written(const struct write_result *result, void *arg)
 {
     struct kit_write *write = arg;
     assert_false(write->done);
@@ -303,7 +322,7 @@ struct write_result kit_write_batch(struct kit *kit, struct writer *writer,
                                     const struct write_batch *batch)
 {
     struct kit_write write = {0};
-    assert_true(writer_submit(writer, batch, on_written, &write));
+    assert_true(writer_submit(writer, batch, kit_on_written, &write));
     kit_run_until(kit, &write.done, "the batch ends");
     return write.result;
 }

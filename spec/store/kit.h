@@ -35,6 +35,10 @@ const char *kit_sql(struct kit *kit, const char *format, ...) __attribute__((for
 /* kit_sql and compare. */
 #define kit_expect(kit, expected, ...) assert_string_equal(kit_sql(kit, __VA_ARGS__), expected)
 
+/* A blocking session of its own, to hold locks with; close it with PQfinish. */
+struct pg_conn *kit_session(struct kit *kit);
+void kit_exec(struct pg_conn *session, const char *sql);
+
 /* Applies one file of migrations/; false with the message in *err when PostgreSQL refuses. */
 bool kit_apply(struct kit *kit, const char *file, struct error *err);
 
@@ -43,7 +47,7 @@ void kit_run_until(struct kit *kit, const bool *flag, const char *what);
 /* Until `check(arg)`. */
 void kit_run_until_true(struct kit *kit, bool (*check)(void *arg), void *arg, const char *what);
 
-/* "restart", "stop", "start" the server itself. */
+/* "restart", "stop", "start" or "kill" the server itself. */
 void kit_server(const char *verb);
 
 /* Waits, blocking, until the query returns `expected`. */
@@ -76,6 +80,9 @@ struct kit_write {
     struct write_result result;
 };
 struct writer *kit_writer(struct kit *kit, struct schema *schema);
+/* The same with a time-out for its statements; `schema` may be NULL. */
+struct writer *kit_writer_with(struct kit *kit, struct schema *schema, int write_timeout_ms);
+void kit_on_written(const struct write_result *result, void *kit_write);
 /* Submits and waits for the end. */
 struct write_result kit_write_batch(struct kit *kit, struct writer *writer,
                                     const struct write_batch *batch);
