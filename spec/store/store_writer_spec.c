@@ -198,8 +198,9 @@ static void names_the_table_that_was_refused(void **state)
     static size_t key[] = {0};
     const struct table_def small = {
         .name = "small", .columns = columns, .n_columns = 1, .key = key, .n_key = 1};
-    kit_sql(road.kit, "DROP TABLE IF EXISTS small;"
-                      "CREATE TABLE small (id int4 PRIMARY KEY CONSTRAINT positive CHECK (id > 0))");
+    kit_sql(road.kit,
+            "DROP TABLE IF EXISTS small;"
+            "CREATE TABLE small (id int4 PRIMARY KEY CONSTRAINT positive CHECK (id > 0))");
     struct sample sample;
     fill_sample(&sample, 100, 142);
     struct value id = {.type = VALUE_INT8, .int8 = -5};
@@ -267,12 +268,11 @@ static void rehearses_without_leaving_anything(void **state)
 static void commits_durably_only_when_asked(void **state)
 {
     struct road road = start(state, 5000);
-    kit_sql(road.kit,
-            "CREATE TABLE seen (id serial, mode text);"
-            "CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
-            " INSERT INTO seen (mode) VALUES (current_setting('synchronous_commit'));"
-            " RETURN NULL; END $$;"
-            "CREATE TRIGGER see AFTER INSERT ON market_klines EXECUTE FUNCTION see()");
+    kit_sql(road.kit, "CREATE TABLE seen (id serial, mode text);"
+                      "CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+                      " INSERT INTO seen (mode) VALUES (current_setting('synchronous_commit'));"
+                      " RETURN NULL; END $$;"
+                      "CREATE TRIGGER see AFTER INSERT ON market_klines EXECUTE FUNCTION see()");
     struct sample sample;
     for (int i = 0; i < 3; i++) {
         fill_sample(&sample, 100 + i, 101 + i);
@@ -518,9 +518,9 @@ static void stores_the_same_however_the_stream_is_cut(void **state)
         for (size_t from = 0; from < N_UPDATES; from += sizes[i])
             write_cut(&road, from,
                       from + sizes[i] < N_UPDATES ? from + sizes[i] : (size_t)N_UPDATES);
-        const char *stored = kit_sql(
-            road.kit, "SELECT string_agg(symbol || ' ' || close || ' ' || sequence, ', '"
-                      " ORDER BY symbol) FROM market_klines");
+        const char *stored =
+            kit_sql(road.kit, "SELECT string_agg(symbol || ' ' || close || ' ' || sequence, ', '"
+                              " ORDER BY symbol) FROM market_klines");
         if (i == 0)
             snprintf(expected, sizeof expected, "%s", stored);
         assert_true(strlen(stored) > 10);

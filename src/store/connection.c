@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "store/conninfo.h"
+#include "store/libpq_error.h"
 #include "store/pipeline.h"
 #include "store/resolve.h"
 
@@ -383,7 +384,7 @@ static void on_connecting(evutil_socket_t fd, short what, void *arg)
         start_setup(connection);
         break;
     default:
-        pipeline_error(&err, PQerrorMessage(connection->session));
+        libpq_error(&err, PQerrorMessage(connection->session));
         fail(connection, &err);
     }
     leave(connection);
@@ -405,7 +406,7 @@ static void start_connecting(struct connection *connection, const struct resolve
     if (!connection->session)
         die("out of memory: a connection");
     if (PQstatus(connection->session) == CONNECTION_BAD) {
-        pipeline_error(&err, PQerrorMessage(connection->session));
+        libpq_error(&err, PQerrorMessage(connection->session));
         fail(connection, &err);
         return;
     }

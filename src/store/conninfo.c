@@ -7,6 +7,7 @@
 
 #include "base/buffer.h"
 #include "base/memory.h"
+#include "store/libpq_error.h"
 
 /* One place of the connection string's host list. */
 struct place {
@@ -103,7 +104,8 @@ struct conninfo *conninfo_parse(const char *text, struct error *err)
     char *message = NULL;
     PQconninfoOption *options = PQconninfoParse(text, &message);
     if (!options) {
-        error_set(err, "the connection string cannot be read: %s", message ? message : "no memory");
+        libpq_error(err, message ? message : "out of memory");
+        error_context(err, "the connection string cannot be read");
         PQfreemem(message);
         return NULL;
     }

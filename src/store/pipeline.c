@@ -6,6 +6,7 @@
 #include <utlist.h>
 
 #include "base/memory.h"
+#include "store/libpq_error.h"
 #include "store/prepared.h"
 
 enum op_kind { OP_PREPARE, OP_DEALLOCATE, OP_EXECUTE, OP_SYNC };
@@ -44,34 +45,17 @@ static void copy_field(char *to, size_t size, const PGresult *result, int field)
     snprintf(to, size, "%s", text ? text : "");
 }
 
-void pipeline_error(struct error *err, const char *message)
-{
-    char line[sizeof err->text];
-    size_t size = 0;
-    for (const char *at = message; *at && size < sizeof line - 2; at++) {
-        if (*at == '\n' && at[1] && at[1] != '\t')
-            line[size++] = ';';
-        bool blank = *at == '\n' || *at == '\t' || *at == ' ';
-        if (!blank || (size && line[size - 1] != ' '))
-            line[size++] = blank ? ' ' : *at;
-    }
-    while (size && line[size - 1] == ' ')
-        size--;
-    error_set(err, "%.*s", (int)size, line);
-}
-
 static bool session_error(struct pipeline *pipeline, struct error *err)
 {
     pipeline->broken = true;
     const char *message = PQerrorMessage(pipeline->session);
-    pipeline_error(err, *message ? message : "the connection was lost");
-    return false;
+    return libpq_error(err, *message ? message : "the connection was lost");
 }
 
 struct pipeline *pipeline_new(PGconn *session, struct error *err)
 {
     if (PQsetnonblocking(session, 1) || !PQenterPipelineMode(session)) {
-        pipeline_error(err, PQerrorMessage(session));
+        libpq_error(err, PQerrorMessage(session));
         PQfinish(session);
         return NULL;
     }
@@ -284,7 +268,8 @@ static bool is_end_of_session(const struct pipeline *pipeline, const PGresult *r
 /* False when nothing more can be taken now. */
 static bool take_next(struct pipeline *pipeline)
 {
-    if (!pipeline->ops || pipeline->broken || PQisBusy(pipeline->session))
+    /* PQisBusy also parses what came unasked: notices, and why an idle session was ended. */
+    if (PQisBusy(pipeline->session) || !pipeline->ops || pipeline->broken)
         return false;
     PGresult *result = PQgetResult(pipeline->session);
     if (!result) {

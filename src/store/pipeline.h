@@ -12,9 +12,6 @@
 
 struct pipeline;
 
-/* libpq's message as one line. */
-void pipeline_error(struct error *err, const char *message);
-
 /* Takes a connected session and puts it into pipeline mode. NULL with `err`, and then the session
  * is finished too. */
 struct pipeline *pipeline_new(PGconn *session, struct error *err)
