@@ -74,16 +74,21 @@ static void look_up(const char *name, struct resolved_host *answer)
         error_set(&answer->err, "host \"%s\" has no address", name);
 }
 
+static void answer(struct lookup *lookup)
+{
+    uint64_t one = 1;
+    if (write(lookup->wake_fd, &one, sizeof one) != sizeof one)
+        die("eventfd: %s", strerror(errno));
+    lookup_release(lookup);
+}
+
 static void *run_lookup(void *arg)
 {
     struct lookup *lookup = arg;
     for (size_t i = 0; i < lookup->n; i++)
         if (lookup->names[i])
             look_up(lookup->names[i], &lookup->answers[i]);
-    uint64_t one = 1;
-    if (write(lookup->wake_fd, &one, sizeof one) != sizeof one)
-        die("eventfd: %s", strerror(errno));
-    lookup_release(lookup);
+    answer(lookup);
     return NULL;
 }
 
@@ -104,18 +109,17 @@ static void start_thread(struct lookup *lookup)
     }
     for (size_t i = 0; i < lookup->n; i++)
         error_set(&lookup->answers[i].err, "no thread to resolve names: %s", strerror(code));
-    uint64_t one = 1;
-    if (write(lookup->wake_fd, &one, sizeof one) != sizeof one)
-        die("eventfd: %s", strerror(errno));
-    lookup_release(lookup);
+    answer(lookup);
 }
 
 static void on_answer(evutil_socket_t fd, short what, void *arg)
 {
-    (void)fd;
     (void)what;
     struct resolve *resolve = arg;
     struct lookup *lookup = resolve->lookup;
+    uint64_t one;
+    if (read(fd, &one, sizeof one) != sizeof one) /* after this, the thread's work is ours to see */
+        die("eventfd: %s", strerror(errno));
     event_free(resolve->event);
     resolve->done(lookup->answers, lookup->n, resolve->arg);
     free(resolve);
