@@ -137,8 +137,9 @@ BEGIN
                 'SELECT create_hypertable(%L, ''time'', chunk_time_interval => INTERVAL ''1 day'', migrate_data => true) '
                 'makes it a hypertable.', target.name);
         ELSE
-            EXECUTE format('SELECT %I.create_hypertable(%L, ''time'', chunk_time_interval => INTERVAL ''1 day'')',
-                           timescale, target.name);
+            -- The primary key begins with time already: no index of its own for it.
+            EXECUTE format('SELECT %I.create_hypertable(%L, ''time'', chunk_time_interval => INTERVAL ''1 day'', '
+                           'create_default_indexes => false)', timescale, target.name);
         END IF;
     END LOOP;
 END

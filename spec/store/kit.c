@@ -1,5 +1,6 @@
 #include "kit.h"
 
+#include <dirent.h>
 #include <libpq-fe.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -61,26 +62,27 @@ int kit_setup(void **state)
     return 0;
 }
 
+static int is_migration(const struct dirent *entry)
+{
+    return strstr(entry->d_name, ".sql") != NULL;
+}
+
 int kit_setup_migrated(void **state)
 {
-    static const char *const files[] = {
-        "000_base_schema.sql",
-        "001_add_news_columns.sql",
-        "002_add_sequence_numbers.sql",
-        "003_update_market_klines_schema.sql",
-        "004_ingest.sql",
-        "005_rule_generations.sql",
-    };
+    struct dirent **files = NULL;
     if (kit_setup(state))
         return -1;
-    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
+    int n = scandir(CS_SOURCE_DIR "/migrations", &files, is_migration, alphasort), bad = n <= 0;
+    for (int i = 0; i < n; i++) {
         struct error err;
-        if (!kit_apply(*state, files[i], &err)) {
-            fprintf(stderr, "%s: %s\n", files[i], err.text);
-            return -1;
+        if (!bad && !kit_apply(*state, files[i]->d_name, &err)) {
+            fprintf(stderr, "%s: %s\n", files[i]->d_name, err.text);
+            bad = 1;
         }
+        free(files[i]);
     }
-    return 0;
+    free(files);
+    return bad ? -1 : 0;
 }
 
 int kit_teardown(void **state)

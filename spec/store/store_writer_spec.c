@@ -4,6 +4,7 @@
 #include <libpq-fe.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define MINUTE_MS INT64_C(1704067200000)
 
@@ -460,6 +461,59 @@ static void drops_a_batch_when_it_is_reset(void **state)
     stop(&road);
 }
 
+static int64_t read_offset(struct road *road)
+{
+    struct partition_offset partition = {"market_data", 3, false, 0};
+    struct offsets_wait wait = {0};
+    while (!wait.ok) {
+        kit_run_until_true(road->kit, is_ready, road->writer, "it is ready again");
+        wait = (struct offsets_wait){0};
+        if (writer_read_offsets(road->writer, "g", &partition, 1, on_offsets, &wait))
+            kit_run_until(road->kit, &wait.done, "offsets are read");
+    }
+    assert_true(partition.known);
+    return partition.next_offset;
+}
+
+/* The session is ended at moments spread over the life of a batch: before it arrives, between its
+ * statements, around its commit, and after. What was lost is looked up and sent again from there;
+ * a trigger counts what was really stored. */
+static void stores_each_batch_once_however_often_its_session_is_ended(void **state)
+{
+    struct road road = start(state, 5000);
+    PGconn *killer = kit_session(road.kit);
+    kit_sql(road.kit, "CREATE TABLE stored (id serial);"
+                      "CREATE FUNCTION count_it() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+                      " INSERT INTO stored DEFAULT VALUES; RETURN NULL; END $$;"
+                      "CREATE TRIGGER count_it AFTER INSERT ON market_klines"
+                      " EXECUTE FUNCTION count_it()");
+    int64_t position = 100;
+    unsigned n_lost = 0;
+    for (unsigned round = 0; round < 30; round++) {
+        struct sample sample;
+        struct kit_write write = {0};
+        fill_sample(&sample, position, position + 1);
+        assert_true(writer_submit(road.writer, &sample.batch, kit_on_written, &write));
+        usleep(round * 150);
+        kit_exec(killer, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                         " WHERE application_name = 'spec writer'");
+        kit_run_until(road.kit, &write.done, "the batch ends");
+        assert_true(write.result.outcome == WRITE_LOST || write.result.outcome == WRITE_COMMITTED);
+        n_lost += write.result.outcome == WRITE_LOST;
+        int64_t now = read_offset(&road);
+        assert_true(now == position + 1 || (now == position && write.result.outcome == WRITE_LOST));
+        position = now;
+    }
+    print_message("# %u of 30 batches were lost, %d were stored\n", n_lost, (int)position - 100);
+    char expected[32];
+    snprintf(expected, sizeof expected, "%d", (int)position - 100);
+    kit_expect(road.kit, expected, "SELECT count(*) FROM stored");
+    kit_sql(road.kit, "DROP TRIGGER count_it ON market_klines; DROP FUNCTION count_it;"
+                      "DROP TABLE stored");
+    PQfinish(killer);
+    stop(&road);
+}
+
 static void takes_one_batch_at_a_time(void **state)
 {
     struct road road = start(state, 5000);
@@ -579,6 +633,7 @@ int main(void)
         cmocka_unit_test(tells_when_the_connection_was_lost_with_a_batch_in_flight),
         cmocka_unit_test(comes_back_after_it_was_ended_while_idle),
         cmocka_unit_test(drops_a_batch_when_it_is_reset),
+        cmocka_unit_test(stores_each_batch_once_however_often_its_session_is_ended),
         cmocka_unit_test(takes_one_batch_at_a_time),
         cmocka_unit_test(stores_the_same_however_the_stream_is_cut),
         cmocka_unit_test(takes_a_missing_partition_for_a_trouble_of_the_table),

@@ -33,12 +33,22 @@ static const struct requirement requirements[] = {
     {"rule_generations", "published_at", "005_rule_generations.sql"},
     {"rule_generations", "state", "005_rule_generations.sql"},
     {"rule_generations", "generation", "005_rule_generations.sql"},
+    {"ingest_offsets", "max_sequence", "006_ledger.sql"},
+    {"ingest_offsets", "clear_to", "006_ledger.sql"},
+    {"ingest_offsets", "hole", "006_ledger.sql"},
+    {"sequence_series", "max_seq", "006_ledger.sql"},
+    {"sequence_ranges", "max_time", "006_ledger.sql"},
+    {"sequence_gaps", "reason", "006_ledger.sql"},
+    {"sequence_bounds", "base_seq", "006_ledger.sql"},
 };
 
 #define N_REQUIREMENTS (sizeof requirements / sizeof requirements[0])
 #define MOVE_FILE      "004_ingest.sql"
 
-static const char *const own_tables[] = {"ingest_offsets", "rejected_messages", "rule_generations"};
+static const char *const own_tables[] = {
+    "ingest_offsets",  "rejected_messages", "rule_generations", "sequence_series",
+    "sequence_ranges", "sequence_gaps",     "sequence_bounds",
+};
 
 #define N_OWN (sizeof own_tables / sizeof own_tables[0])
 
