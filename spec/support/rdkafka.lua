@@ -121,6 +121,9 @@ local function handle(kind, settings, events)
   return made
 end
 
+-- kind: 0 producer, 1 consumer.
+rdkafka.handle = handle
+
 local Client = {}
 Client.__index = Client
 
