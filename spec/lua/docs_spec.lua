@@ -1,17 +1,20 @@
 -- The rule files and the spec that docs/RULES.md shows are run as they stand there.
+local markdown = require "spec.support.markdown"
 local rules = require "spec.support.rules"
 
-local function lua_blocks(path)
-  local file = assert(io.open(path))
-  local text = file:read("*a")
-  file:close()
-  local blocks = {}
-  for block in text:gmatch("```lua\n(.-)```") do blocks[#blocks + 1] = block end
-  return blocks
+-- The n-th Lua block of a chapter.
+local function lua_block(chapter, n)
+  local found = {}
+  for _, block in ipairs(markdown.blocks("docs/RULES.md", chapter)) do
+    if block.language == "lua" then found[#found + 1] = block.text end
+  end
+  return assert(found[n or 1], chapter)
 end
 
 describe("docs/RULES.md", function()
-  local stream, endpoint, _, spec = unpack(lua_blocks "docs/RULES.md")
+  local stream = lua_block "A stream"
+  local endpoint = lua_block "An endpoint"
+  local spec = lua_block "Try it, put it into force, take it back"
 
   local function open()
     return rules.open {
@@ -32,6 +35,16 @@ describe("docs/RULES.md", function()
 
   it("shows an endpoint whose examples pass", function()
     assert.is_true(assert(open():endpoint("endpoints.last_trade"):run_examples()))
+  end)
+
+  it("ends the first stream with examples that pass", function()
+    local kit = rules.open {
+      files = {
+        ["init.lua"] = [[return { streams = { require "streams.quotes" } }]],
+        ["streams/quotes.lua"] = lua_block("Your first stream in ten minutes", 2),
+      },
+    }
+    assert.is_true(assert(kit:stream("streams.quotes"):run_examples()))
   end)
 
   describe("shows a spec that passes:", function()
