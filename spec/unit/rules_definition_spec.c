@@ -163,6 +163,9 @@ static void says_what_is_wrong_with_a_stream(void **context)
          "numbering.dense: a is none of the fields"},
         {"return { " STREAM ", identify = { symbol = 'a' } }",
          "identify.symbol: a is none of the fields"},
+        {"return { " STREAM ", fields = { a = 'bool' }, shapes = { { a = 'a' } }, identify = { "
+         "sequence = 'a' } }",
+         "identify.sequence: expected a field of type int8, text or numeric"},
         {"return { " STREAM ", saved = 'Saved' }", "saved: expected a text with one %d"},
         {"return { " STREAM ", saved = '%d %s' }", "saved: expected a text with one %d"},
         {"return { " STREAM ", saved = '%d %' }", "saved: expected a text with one %d"},

@@ -229,6 +229,7 @@ static void refuses_a_counter_with_other_labels_than_before(void **context)
                "return select(2, pcall(cs.counter, 'labelled', { b = 'x' }))",
                "core_service_rules_labelled_total: it had other labels before, in this file or "
                "another, or since the service runs");
+    kit_expect("cs.counter('bytes', { a = '\\xff' })", "(labels are texts by name)");
     kit_expect("cs.counter('Bad')", "a name has small letters, digits and _, at most 60");
     kit_expect("cs.counter('errors')", "core_service_rules_errors_total is the host's own");
     kit_expect("cs.counter('things'):add(-1)", "a whole number, not negative, expected)");

@@ -122,6 +122,7 @@ static void refuses_bytecode_and_files_that_are_not_there(void **context)
         {"return require 'io'", "there is no file io.lua"},
         {"return require 'init'", "files require each other"},
         {"local x = require 'streams.x'", "files require each other"},
+        {"pcall(require, 'lib.bad') require 'lib.bad'", "lib/bad.lua:1: bad"},
         {"x = 1", "streams/x.lua:1: global 'x' is assigned"},
         {"local function f(", "streams/x.lua:1: "},
         {"string.x = 1", "streams/x.lua:1: the table is read-only"},
@@ -133,8 +134,10 @@ static void refuses_bytecode_and_files_that_are_not_there(void **context)
         {"cs.env('HOME')", "cs.env: HOME may not be read"},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
-        const struct kit_file files[] = {
-            {"init.lua", init}, {"streams/x.lua", cases[i].text}, {NULL, NULL}};
+        const struct kit_file files[] = {{"init.lua", init},
+                                         {"streams/x.lua", cases[i].text},
+                                         {"lib/bad.lua", "error('bad')"},
+                                         {NULL, NULL}};
         kit_expect_trouble(files, cases[i].part);
     }
     const struct kit_file none[] = {{NULL, NULL}};

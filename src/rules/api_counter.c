@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "base/memory.h"
+#include "base/utf8.h"
 #include "metrics/metrics.h"
 #include "rules/api.h"
 #include "rules/internal.h"
@@ -86,6 +87,15 @@ static const struct family *find_family(const char *name, struct label *labels, 
     return family;
 }
 
+static bool is_text(lua_State *L, int index)
+{
+    size_t size;
+    if (lua_type(L, index) != LUA_TSTRING)
+        return false;
+    const char *text = lua_tolstring(L, index, &size);
+    return !memchr(text, '\0', size) && utf8_is_valid(bytes_of(text, size));
+}
+
 /* The table at `index` into labels. The strings are the table's: it stays on the stack. */
 static size_t read_labels(lua_State *L, int index, struct label labels[LABELS_MAX])
 {
@@ -96,8 +106,8 @@ static size_t read_labels(lua_State *L, int index, struct label labels[LABELS_MA
     rules_unfreeze(L, index);
     lua_pushnil(L);
     while (lua_next(L, index)) {
-        if (lua_type(L, -2) != LUA_TSTRING || lua_type(L, -1) != LUA_TSTRING)
-            luaL_argerror(L, index, "labels are strings by name");
+        if (lua_type(L, -2) != LUA_TSTRING || !is_text(L, -1))
+            luaL_argerror(L, index, "labels are texts by name");
         if (!is_name(lua_tostring(L, -2), lua_objlen(L, -2)))
             luaL_error(L, "cs.counter: %s is no name of a label", lua_tostring(L, -2));
         if (n_labels == LABELS_MAX)

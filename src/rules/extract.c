@@ -84,7 +84,7 @@ void rules_extract(lua_State *L, struct rules_state *state)
 {
     static const char *const known[] = {"streams", "endpoints", NULL};
     const struct shape init = {L, &state->memory, "init.lua"};
-    rules_forget_modules(L);
+    rules_modules_open(L);
     rules_require(L, "init");
     int index = lua_gettop(L);
     if (!lua_istable(L, index))

@@ -313,6 +313,16 @@ static void extract_numbering(const struct shape *shape, int index, struct strea
     lua_settop(L, numbering - 1);
 }
 
+static size_t named_sequence(const struct shape *shape, const struct stream_def *stream,
+                             const char *name)
+{
+    size_t field = named_field(shape, stream, name, "identify.sequence");
+    enum value_type type = stream->reader.fields[field].type;
+    if (type != VALUE_INT8 && type != VALUE_TEXT && type != VALUE_NUMERIC)
+        shape_fail(shape, "identify.sequence: expected a field of type int8, text or numeric");
+    return field;
+}
+
 static void extract_identify(const struct shape *shape, int index, struct stream_def *stream)
 {
     static const char *const known[] = {"symbol", "sequence", NULL};
@@ -327,7 +337,7 @@ static void extract_identify(const struct shape *shape, int index, struct stream
     if (symbol)
         stream->identify_symbol = named_field(shape, stream, symbol, "identify.symbol");
     if (sequence)
-        stream->identify_sequence = named_field(shape, stream, sequence, "identify.sequence");
+        stream->identify_sequence = named_sequence(shape, stream, sequence);
     lua_pop(shape->L, 1);
 }
 

@@ -27,6 +27,14 @@ bool rules_json_check(lua_State *L, struct bytes text, struct error *err);
  * memory limit of a state. */
 void rules_json_encode(lua_State *L, int index, struct buffer *out);
 
+/* Marked by cs.json.array: an array even when it is empty. */
+bool rules_is_array(lua_State *L, int index);
+
+/* The decoder alone: once for each state; calls it with the string on top, in whose place is then
+ * the value, or what is wrong when the result is not 0. Both raise. */
+void rules_decoder_open(lua_State *L);
+int rules_call_decoder(lua_State *L);
+
 /* cs.null */
 void rules_push_null(lua_State *L);
 bool rules_is_null(lua_State *L, int index);

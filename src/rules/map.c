@@ -77,10 +77,10 @@ static void identify_symbol(struct mapping *mapping, const struct value *value)
 static void identify_sequence(struct mapping *mapping, const struct value *value)
 {
     struct map_result *result = mapping->result;
-    if (value->type == VALUE_INT8 || value->type == VALUE_TIME) {
+    if (value->type == VALUE_INT8) {
         result->sequence = value->int8;
         result->has_sequence = true;
-    } else if (value->type == VALUE_TEXT || value->type == VALUE_NUMERIC) {
+    } else {
         result->has_sequence = value_parse_int8(value->text, &result->sequence);
     }
 }
