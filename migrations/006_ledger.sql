@@ -1,5 +1,5 @@
 -- The ledger: what was accepted, where it lies, what is missing. Written by ingest in the transaction of each batch;
--- read by the functions ledger_missing() and ledger_page().
+-- read by the functions ledger_missing(), ledger_page() and ledger_ends().
 --
 -- A series is one value of a table's `track.by` columns, as text: "BTCUSDT", "BTCUSDT/5m" ('/' in a value is doubled).
 -- Bounds of numbers are as in the API: from_seq exclusive, to_seq inclusive.
@@ -137,7 +137,7 @@ END $$;
 -- Up to which number everything of a series has been read: the least progress of the partitions that carry it; a series
 -- never seen may come in any partition of its topics. -1: nothing.
 CREATE OR REPLACE FUNCTION ledger_ingested(p_group text, p_table text, p_series text, p_topics text[]) RETURNS bigint
-LANGUAGE plpgsql STABLE AS $$
+LANGUAGE plpgsql STABLE SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     progress bigint;
     base bigint;
@@ -154,12 +154,14 @@ BEGIN
     RETURN greatest(progress, base, -1);
 END $$;
 
--- What is missing of (p_from, p_to], in order; adjoining pieces of one reason are joined.
+-- What is missing of (p_from, p_to], in order; adjoining pieces of one reason are joined. Of more than a thousand pieces
+-- the last are joined too, one for each reason: what lies between them counts as missing.
 CREATE OR REPLACE FUNCTION ledger_missing(
     p_group text, p_table text, p_series text, p_topics text[], p_from bigint, p_to bigint)
 RETURNS TABLE (from_seq bigint, to_seq bigint, reason text)
-LANGUAGE plpgsql STABLE AS $$
+LANGUAGE plpgsql STABLE SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
+    pieces_max CONSTANT bigint := 1000;
     ingested bigint := ledger_ingested(p_group, p_table, p_series, p_topics);
     floor_at bigint;
     low bigint;
@@ -196,34 +198,51 @@ BEGIN
                                                     ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
                          THEN 0 ELSE 1 END AS opens
         FROM pieces p
+    ), numbered AS (
+        SELECT m.*, sum(m.opens) OVER (PARTITION BY m.r ORDER BY m.f, m.t
+                                       ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS island
+        FROM marked m
     ), islands AS (
-        SELECT m.*, sum(m.opens) OVER (PARTITION BY m.r ORDER BY m.f, m.t) AS island FROM marked m
+        SELECT min(n.f) AS f, max(n.t) AS t, n.r FROM numbered n GROUP BY n.r, n.island
+    ), ranked AS (
+        SELECT i.*, row_number() OVER (ORDER BY i.f, i.t) AS rank FROM islands i
     )
-    SELECT min(i.f), max(i.t), i.r FROM islands i GROUP BY i.r, i.island ORDER BY 1, 2;
+    SELECT min(k.f), max(k.t), k.r FROM ranked k GROUP BY k.r, least(k.rank, pieces_max) ORDER BY 1, 2;
 END $$;
 
--- The time windows that hold the numbers (p_from, page_to]: at most p_days, each within a day, apart from each other;
--- page_to is p_to, or less when more days would be needed. A plain table has one window without bounds.
+-- True for a table that has neither partitions nor chunks.
+CREATE OR REPLACE FUNCTION ledger_is_plain(p_table text) RETURNS boolean
+LANGUAGE plpgsql STABLE SET plan_cache_mode = force_generic_plan AS $$
+BEGIN
+    RETURN NOT EXISTS (SELECT FROM pg_inherits WHERE inhparent = to_regclass(quote_ident(p_table)));
+END $$;
+
+-- The time windows that hold the numbers (p_from, page_to], in milliseconds since 1970, from inclusive, to exclusive: at
+-- most p_days, each within a day (UTC), apart from each other. page_to is p_to, or less when more days would be needed. A
+-- plain table has one window, which is all time.
 CREATE OR REPLACE FUNCTION ledger_page(
     p_table text, p_series text, p_from bigint, p_to bigint, p_days int)
-RETURNS TABLE (page_to bigint, from_times timestamptz[], to_times timestamptz[])
-LANGUAGE plpgsql STABLE AS $$
+RETURNS TABLE (page_to bigint, from_ms bigint[], to_ms bigint[])
+LANGUAGE plpgsql STABLE SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     r record;
     days date[] := '{}';
     place int;
 BEGIN
     page_to := p_to;
-    IF NOT EXISTS (SELECT FROM pg_inherits WHERE inhparent = to_regclass(p_table)) THEN
-        from_times := ARRAY['-infinity'::timestamptz];
-        to_times := ARRAY['infinity'::timestamptz];
+    IF ledger_is_plain(p_table) THEN
+        from_ms := ARRAY[-62135596800000]; -- the year 1
+        to_ms := ARRAY[9000000000000000];    -- the year 287000
         RETURN NEXT;
         RETURN;
     END IF;
-    from_times := '{}';
-    to_times := '{}';
+    from_ms := '{}';
+    to_ms := '{}';
     FOR r IN
-        SELECT g.day, g.min_seq, g.min_time, g.max_time FROM sequence_ranges g
+        SELECT g.day, g.min_seq,
+               floor(extract(epoch FROM g.min_time) * 1000)::bigint AS f,
+               floor(extract(epoch FROM g.max_time) * 1000)::bigint + 1 AS t
+        FROM sequence_ranges g
         WHERE g.table_name = p_table AND g.series = p_series
           AND g.max_seq > p_from AND g.min_seq <= p_to
         ORDER BY g.min_seq, g.day
@@ -235,20 +254,41 @@ BEGIN
         END IF;
         IF place IS NULL THEN
             days := days || r.day;
-            from_times := from_times || r.min_time;
-            to_times := to_times || r.max_time;
+            from_ms := from_ms || r.f;
+            to_ms := to_ms || r.t;
         ELSE
-            from_times[place] := least(from_times[place], r.min_time);
-            to_times[place] := greatest(to_times[place], r.max_time);
+            from_ms[place] := least(from_ms[place], r.f);
+            to_ms[place] := greatest(to_ms[place], r.t);
         END IF;
     END LOOP;
     IF cardinality(days) > p_days THEN
-        -- more days than windows hold the very next number: the later days share the last window
-        SELECT array_agg(w.f ORDER BY w.n), array_agg(w.t ORDER BY w.n) INTO from_times, to_times
-        FROM (SELECT least(u.rank, p_days) AS n, min(u.f) AS f, max(u.t) AS t
-              FROM (SELECT x.f, x.t, row_number() OVER (ORDER BY x.f) AS rank
-                    FROM unnest(from_times, to_times) AS x(f, t)) u
-              GROUP BY 1) w;
+        -- More days than windows may hold the very next number: the days nearest to each other share a window.
+        WITH windows AS (
+            SELECT w.f, w.t, w.f - lag(w.t) OVER (ORDER BY w.f) AS apart FROM unnest(from_ms, to_ms) AS w(f, t)
+        ), parted AS (
+            SELECT w.*, row_number() OVER (ORDER BY w.apart DESC NULLS FIRST) <= p_days AS opens FROM windows w
+        ), grouped AS (
+            SELECT p.*, sum(p.opens::int) OVER (ORDER BY p.f) AS number FROM parted p
+        ), merged AS (
+            SELECT min(g.f) AS f, max(g.t) AS t FROM grouped g GROUP BY g.number
+        )
+        SELECT array_agg(m.f ORDER BY m.f), array_agg(m.t ORDER BY m.f) INTO from_ms, to_ms FROM merged m;
     END IF;
     RETURN NEXT;
+END $$;
+
+-- The lowest and the highest number of the stored rows whose p_columns have p_values: of a plain table by index, of a table
+-- with partitions from the ranges, without opening one (a number that was superseded there counts too). NULL: there are none.
+CREATE OR REPLACE FUNCTION ledger_ends(p_table text, p_columns text[], p_values text[], p_sequence text)
+RETURNS TABLE (oldest bigint, newest bigint)
+LANGUAGE plpgsql STABLE SET plan_cache_mode = force_generic_plan AS $$
+BEGIN
+    IF ledger_is_plain(p_table) THEN
+        RETURN QUERY EXECUTE format(
+            'SELECT min(%1$I)::bigint, max(%1$I)::bigint FROM %2$I WHERE %3$s AND %1$I IS NOT NULL', p_sequence, p_table,
+            (SELECT string_agg(format('%I = %L', c, v), ' AND ') FROM unnest(p_columns, p_values) AS u(c, v)));
+    ELSE
+        RETURN QUERY SELECT min(g.min_seq), max(g.max_seq) FROM sequence_ranges g
+        WHERE g.table_name = p_table AND g.series = ledger_series(VARIADIC p_values);
+    END IF;
 END $$;

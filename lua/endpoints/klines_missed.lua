@@ -1,5 +1,7 @@
--- "What did I miss?": the candles of one symbol whose sequence lies in a range, oldest first.
+-- "What did I miss?": the candles of one symbol whose sequence lies in a range, oldest first, and
+-- which numbers of the range are missing, and why.
 local kline = require "lib.kline"
+local ledger = require "lib.ledger"
 local param = require "lib.param"
 local sequence = require "lib.sequence"
 local series = require "lib.series"
@@ -14,7 +16,7 @@ local function range(query, asked)
   if not sequence.is_below(asked.from, asked.to) then return "fromSeq must be less than toSeq" end
 end
 
-local read = param.steps { param.symbol, range, param.limit, param.interval }
+local read = param.steps { param.symbol, range, param.limit, param.interval, param.wait }
 
 local function request(req)
   local asked, status, trouble = read(req.query)
@@ -25,52 +27,59 @@ local function request(req)
   return asked
 end
 
-local PAGE, ENDS = 1, 2
+local LEDGER, PAGE = 1, 2
 
 local queries = series.queries {
+  [LEDGER] = ledger.question,
   [PAGE] = {
     -- One row more than a page holds tells whether there is another page; ties, because a page
     -- must not end inside a group of equal sequences.
     sql = [[
       select * from (
-        select sequence, ]] .. kline.columns .. [[
-        from {table}
-        where {series} and sequence > $3 and sequence <= $4 and sequence is not null
+        select * from (
+          ]] .. ledger.in_windows([[
+          select sequence, ]] .. kline.columns .. [[
+          from {table}
+          where {series} and sequence > $3 and sequence <= $4 and sequence is not null
+            and {window}
+          order by sequence
+          fetch first $5 rows with ties]], 5) .. [[
+        ) windows
         order by sequence
         fetch first $5 rows with ties
       ) page
       order by sequence, open_ms]],
-    types = { "int8", "int8", "int8" },
-    values = function(asked) return { asked.from, asked.to, asked.limit + 1 } end,
-  },
-  [ENDS] = {
-    sql = [[
-      select min(sequence) as oldest, max(sequence) as newest
-      from {table}
-      where {series} and sequence is not null]],
-    types = {},
-    values = function() return {} end,
+    types = ledger.with_window_types { "int8", "int8", "int8" },
+    values = function(asked, known, req)
+      if ledger.pause_ms(known, asked.wait_ms, req) then return nil end
+      return ledger.with_windows(known, { asked.from, known[1].page_to, asked.limit + 1 })
+    end,
   },
 }
 
--- How many of the rows are this page, and whether more are to come.
-local function cut(rows, asked)
-  if #rows <= asked.limit then return #rows, false end
+-- How many of the rows are this page, and the number up to which they leave nothing out.
+local function cut(rows, limit, page_to)
+  if #rows <= limit then return #rows, page_to end
 
-  local beyond = rows[asked.limit + 1].sequence
-  local last = asked.limit
+  local beyond = rows[limit + 1].sequence
+  local last = limit
   while last > 0 and rows[last].sequence == beyond do last = last - 1 end
-  if last > 0 then return last, true end
+  if last > 0 then return last, rows[last].sequence end
 
   -- One group of equal sequences is more than a page: it is given whole, and nothing was read
   -- beyond it. The next page may turn out empty.
-  return #rows, sequence.is_below(sequence.text(beyond), asked.to)
+  return #rows, beyond
 end
 
-local function reply(_, asked, results)
+local function reply(req, asked, results)
+  local known = series.rows(results, LEDGER)
+  local pause_ms = ledger.pause_ms(known, asked.wait_ms, req)
+  if pause_ms then return nil, "again", pause_ms end
+
   local rows = series.rows(results, PAGE)
-  local ends = series.rows(results, ENDS)[1]
-  local count, has_more = cut(rows, asked)
+  local count, reached = cut(rows, asked.limit, known[1].page_to)
+  local has_more = sequence.is_below(sequence.text(reached), asked.to)
+  local missing = ledger.missing(known)
 
   local data = {}
   for i = 1, count do
@@ -90,9 +99,12 @@ local function reply(_, asked, results)
     count = count,
     data = cs.json.array(data),
     hasMore = has_more,
-    nextFromSeq = has_more and rows[count].sequence or cs.null,
-    oldestSeq = ends.oldest or cs.null,
-    newestSeq = ends.newest or cs.null,
+    nextFromSeq = has_more and reached or cs.null,
+    missing = cs.json.array(missing),
+    complete = #missing == 0,
+  }, { -- not for the ETag: these change while the answer stays the same
+    oldestSeq = known[1].oldest or cs.null,
+    newestSeq = known[1].newest or cs.null,
   }
 end
 
@@ -101,6 +113,13 @@ local function candle_row(seq, open_ms)
     sequence = seq, symbol = "BTCUSDT", open_ms = open_ms,
     open = 50000, high = 50100, low = 49900, close = 50050, volume = 10.5,
   }
+end
+
+-- What the ledger knows of a plain table in which all to `page_to` is there.
+local function known(page_to, more)
+  local row = { page_to = page_to, from_1 = 0, to_1 = 9000000000000000 }
+  for name, value in pairs(more) do row[name] = value end
+  return row
 end
 
 return {
@@ -115,9 +134,9 @@ return {
     {
       request = { query = { symbol = "btcusdt", fromSeq = "100", toSeq = "150" } },
       results = {
-        { candle_row(101, 1704067200000) },
+        { known(150, { oldest = 7, newest = 101 }) },
         nil,
-        { { oldest = 7, newest = 101 } },
+        { candle_row(101, 1704067200000) },
       },
       status = 200,
       body = {
@@ -131,8 +150,9 @@ return {
             },
           },
         },
-        hasMore = false, nextFromSeq = cs.null, oldestSeq = 7, newestSeq = 101,
+        hasMore = false, nextFromSeq = cs.null, missing = cs.json.array {}, complete = true,
       },
+      volatile = { oldestSeq = 7, newestSeq = 101 },
     },
     {
       request = {
@@ -140,9 +160,12 @@ return {
       },
       results = {
         nil,
-        { candle_row(3, 1704067200000), candle_row(5, 1706745600000) },
+        {
+          known(9, { oldest = 3, newest = 5, from_seq = 4, to_seq = 6, reason = "rejected" }),
+          known(9, { oldest = 3, newest = 5, from_seq = 8, to_seq = 9, reason = "not_ingested" }),
+        },
         nil,
-        { { oldest = 3, newest = 5 } },
+        { candle_row(3, 1704067200000), candle_row(5, 1706745600000) },
       },
       status = 200,
       body = {
@@ -156,8 +179,14 @@ return {
             },
           },
         },
-        hasMore = true, nextFromSeq = 3, oldestSeq = 3, newestSeq = 5,
+        hasMore = true, nextFromSeq = 3,
+        missing = {
+          { fromSeq = 4, toSeq = 6, reason = "rejected" },
+          { fromSeq = 8, toSeq = 9, reason = "not_ingested" },
+        },
+        complete = false,
       },
+      volatile = { oldestSeq = 3, newestSeq = 5 },
     },
     {
       request = { query = { fromSeq = "100", toSeq = "150" } },

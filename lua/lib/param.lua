@@ -9,6 +9,7 @@ local interval = require "lib.interval"
 
 local DEFAULT_LIMIT = 100
 local MAX_LIMIT = 1000
+local MAX_WAIT_MS = 2000
 
 local param = {}
 
@@ -45,6 +46,15 @@ function param.limit(query, asked)
     return ("limit must be a number between 1 and %d"):format(MAX_LIMIT)
   end
   asked.limit = math.min(limit, MAX_LIMIT)
+end
+
+function param.wait(query, asked)
+  local wait_ms = 0
+  if query.wait then wait_ms = param.whole_number(query.wait) end
+  if not wait_ms or wait_ms > MAX_WAIT_MS then
+    return ("wait must be a number between 0 and %d"):format(MAX_WAIT_MS)
+  end
+  asked.wait_ms = wait_ms
 end
 
 function param.interval(query, asked)

@@ -2,9 +2,10 @@
 -- share one, so a question about a series is asked of one of two tables.
 local interval = require "lib.interval"
 
+-- `by`: how many of symbol and interval it takes to name a series in the table.
 local TABLES = {
-  { name = "market_klines", where = "symbol = $1 and $2 = '1m'" }, -- which holds nothing else
-  { name = "klines", where = "symbol = $1 and interval = $2" },
+  { table = "market_klines", series = "symbol = $1 and $2 = '1m'", by = 1 }, -- 1m and nothing else
+  { table = "klines", series = "symbol = $1 and interval = $2", by = 2 },
 }
 
 local series = {}
@@ -18,17 +19,17 @@ local series = {}
 --   }
 --
 -- $1 and $2 are the symbol and the interval. `rows` are those of the question before; without
--- values the question is not asked.
+-- values the question is not asked. {by} is the number of them that name a series in {table}.
 function series.queries(questions)
   local queries = {}
   for i, question in ipairs(questions) do
     for _, home in ipairs(TABLES) do
       queries[#queries + 1] = {
-        sql = question.sql:gsub("{(%l+)}", { table = home.name, series = home.where }),
+        sql = question.sql:gsub("{(%l+)}", home),
         types = { "text", "text", unpack(question.types) },
-        params = function(_, asked, results)
-          if interval.table_of(asked.interval) ~= home.name then return nil end
-          local values = question.values(asked, series.rows(results, i - 1))
+        params = function(req, asked, results)
+          if interval.table_of(asked.interval) ~= home.table then return nil end
+          local values = question.values(asked, series.rows(results, i - 1), req)
           return values and { asked.symbol, asked.interval, unpack(values) }
         end,
       }

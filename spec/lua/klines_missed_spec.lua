@@ -21,14 +21,29 @@ describe("GET /api/v1/klines/missed", function()
     endpoint = kit:endpoint "endpoints.klines_missed"
   end)
 
-  -- Asks with `query` laid over a good question; the database has `sequences`.
-  local function ask(query, sequences, ends)
+  -- What the ledger says when `pieces` ({ from, to, reason }) are missing.
+  local function ledger_with(page_to, more, pieces)
+    local rows = {}
+    for i = 1, math.max(1, #pieces) do
+      local piece = pieces[i] or {}
+      rows[i] = { page_to = kit.cs.json.number(page_to), from_1 = 0, to_1 = 9000000000000000 }
+      for name, value in pairs(more) do rows[i][name] = value end
+      rows[i].from_seq, rows[i].to_seq, rows[i].reason = piece[1], piece[2], piece[3]
+    end
+    return rows
+  end
+
+  -- Asks with `query` laid over a good question; the database has `sequences`, the ledger `more`
+  -- (oldest, newest, page_to, other windows) and what is missing.
+  local function ask(query, sequences, more, missing)
     local full = { symbol = "BTCUSDT", fromSeq = "100", toSeq = "150" }
     for name, value in pairs(query or {}) do full[name] = value or nil end
     return endpoint:call {
       query = full,
-      results = function(i)
-        return i <= 2 and rows_with(sequences or {}) or { ends or {} }
+      results = function(i, _, req)
+        if i > 2 then return rows_with(sequences or {}) end
+        local pieces = type(missing) == "function" and missing(req) or missing or {}
+        return ledger_with(full.toSeq, more or {}, pieces)
       end,
     }
   end
@@ -103,15 +118,41 @@ describe("GET /api/v1/klines/missed", function()
   end)
 
   describe("asks the database", function()
+    it("what the ledger knows of the whole range, before the rows", function()
+      assert.same({ "BTCUSDT", "1m", "100", "150", "core-service-market-consumer", "market_data" },
+        ask().asked[1])
+    end)
+
+    it("in the name of the group and the topic that the settings say", function()
+      local function asked_with(env)
+        kit = rules.open { env = env }
+        endpoint = kit:endpoint "endpoints.klines_missed"
+        local values = ask().asked[1]
+        return { values[5], values[6] }
+      end
+      assert.same({ "a", "t" },
+        asked_with { MARKET_CONSUMER_GROUP_ID = "a", KAFKA_GROUP_ID = "b",
+          MARKET_DATA_TOPIC = "t" })
+      assert.same({ "b", "market_data" }, asked_with { KAFKA_GROUP_ID = "b" })
+    end)
+
     it("for one row more than the page holds", function()
-      assert.same({ "BTCUSDT", "1m", "100", "150", 101 }, ask().asked[1])
-      assert.same({ "BTCUSDT", "1m", "100", "150", 8 }, ask({ limit = "7" }).asked[1])
+      assert.equal(101, ask().asked[3][5])
+      assert.equal(8, ask({ limit = "7" }).asked[3][5])
     end)
 
     it("for a thousand at most", function()
-      assert.equal(1001, ask({ limit = "1000" }).asked[1][5])
-      assert.equal(1001, ask({ limit = "1001" }).asked[1][5])
-      assert.equal(1001, ask({ limit = "99999999999999999999" }).asked[1][5])
+      assert.equal(1001, ask({ limit = "1000" }).asked[3][5])
+      assert.equal(1001, ask({ limit = "1001" }).asked[3][5])
+      assert.equal(1001, ask({ limit = "99999999999999999999" }).asked[3][5])
+    end)
+
+    it("for rows up to where the ledger ends the page, in its windows", function()
+      local null = kit.cs.null
+      assert.same({ "BTCUSDT", "1m", "100", 150, 101, 0, 9000000000000000, null, null, null, null },
+        ask().asked[3])
+      assert.same({ "BTCUSDT", "1m", "100", 120, 101, 5, 9, 20, 29, null, null },
+        ask({}, {}, { page_to = 120, from_1 = 5, to_1 = 9, from_2 = 20, to_2 = 29 }).asked[3])
     end)
 
     it("with the symbol in upper case", function()
@@ -120,21 +161,23 @@ describe("GET /api/v1/klines/missed", function()
 
     it("with sequences of any size, digit by digit", function()
       local answer = ask { fromSeq = "9007199254740993", toSeq = "9223372036854775807" }
-      assert.equal("9007199254740993", answer.asked[1][3])
-      assert.equal("9223372036854775807", answer.asked[1][4])
+      for _, i in ipairs { 1, 3 } do
+        assert.equal("9007199254740993", tostring(answer.asked[i][3]))
+        assert.equal("9223372036854775807", tostring(answer.asked[i][4]))
+      end
       assert.matches('"fromSeq":9007199254740993[,}]', answer.text)
       assert.matches('"toSeq":9223372036854775807[,}]', answer.text)
     end)
 
     it("in market_klines for 1m, in klines for the others", function()
       local minute = ask { interval = "1m" }
-      assert.is_table(minute.asked[1])
-      assert.is_nil(minute.asked[2])
+      assert.is_table(minute.asked[3])
+      assert.is_nil(minute.asked[4])
       local day = ask { interval = "1d" }
-      assert.is_nil(day.asked[1])
-      assert.same({ "BTCUSDT", "1d", "100", "150", 101 }, day.asked[2])
-      assert.matches("from market_klines%s", endpoint.def.queries[1].sql)
-      assert.matches("from klines%s", endpoint.def.queries[2].sql)
+      assert.is_nil(day.asked[3])
+      assert.equal("1d", day.asked[4][2])
+      assert.matches("from market_klines%s", endpoint.def.queries[3].sql)
+      assert.matches("from klines%s", endpoint.def.queries[4].sql)
     end)
   end)
 
@@ -170,7 +213,10 @@ describe("GET /api/v1/klines/missed", function()
     it("with null where a column is NULL", function()
       local answer = endpoint:call {
         query = { symbol = "BTCUSDT", fromSeq = "0", toSeq = "9" },
-        results = { { { sequence = 1, symbol = "BTCUSDT", open_ms = OPEN_MS } }, nil, { {} } },
+        results = {
+          ledger_with("9", {}, {}), nil,
+          { { sequence = 1, symbol = "BTCUSDT", open_ms = OPEN_MS } },
+        },
       }
       assert.matches('"o":null', answer.text)
       assert.matches('"v":null', answer.text)
@@ -246,6 +292,135 @@ describe("GET /api/v1/klines/missed", function()
         { number "9007199254740993", number "9007199254740993" })
       assert.equal(2, answer.body.count)
     end)
+  end)
+
+  describe("pages of a table with partitions", function()
+    it("end where the ledger ends them", function()
+      local body = ask({}, { 101, 105 }, { page_to = 120 }).body
+      assert.equal(2, body.count)
+      assert.is_true(body.hasMore)
+      assert.equal(120, body.nextFromSeq)
+    end)
+
+    it("may be empty", function()
+      local body = ask({}, {}, { page_to = 149 }).body
+      assert.equal(0, body.count)
+      assert.is_true(body.hasMore)
+      assert.equal(149, body.nextFromSeq)
+    end)
+
+    it("end at the limit when that comes first", function()
+      local body = ask({ limit = "1" }, { 101, 105 }, { page_to = 120 }).body
+      assert.equal(101, body.nextFromSeq)
+    end)
+
+    it("go on behind a group larger than a page that ends where the ledger says", function()
+      local body = ask({ limit = "1" }, { 120, 120 }, { page_to = 120 }).body
+      assert.equal(2, body.count)
+      assert.equal(120, body.nextFromSeq)
+    end)
+  end)
+
+  describe("says what is missing", function()
+    it("when nothing is", function()
+      local answer = ask({}, { 101 })
+      assert.matches('"missing":%[%]', answer.text)
+      assert.is_true(answer.body.complete)
+    end)
+
+    it("and why, for the whole range, on every page", function()
+      local body = ask({ limit = "1" }, { 101, 105 }, {},
+        { { 100, 103, "expired" }, { 110, 111, "rejected" }, { 140, 150, "not_ingested" } }).body
+      assert.is_false(body.complete)
+      assert.is_true(body.hasMore)
+      assert.same({
+        { fromSeq = 100, toSeq = 103, reason = "expired" },
+        { fromSeq = 110, toSeq = 111, reason = "rejected" },
+        { fromSeq = 140, toSeq = 150, reason = "not_ingested" },
+      }, body.missing)
+    end)
+
+    it("with every digit", function()
+      local number = kit.cs.json.number
+      local text = ask({ toSeq = "9223372036854775807" }, {}, {},
+        { { number "9007199254740993", number "9223372036854775807", "lost" } }).text
+      assert.matches('{"fromSeq":9007199254740993,"reason":"lost","toSeq":9223372036854775807}',
+        text, 1, true)
+    end)
+  end)
+
+  describe("with `wait`", function()
+    -- All is there once the request has waited so long.
+    local function there_after(ms)
+      return function(req)
+        return req.waited_ms < ms and { { 140, 150, "not_ingested" } } or {}
+      end
+    end
+
+    it("refuses what is no time or too long", function()
+      for _, text in ipairs { "abc", "-1", "1.5", "2001", "", "99999999999999999999" } do
+        local answer = ask { wait = text }
+        assert.equal(400, answer.status)
+        assert.same({ error = "wait must be a number between 0 and 2000" }, answer.body)
+      end
+    end)
+
+    it("holds the answer until everything is there", function()
+      local answer = ask({ wait = "2000" }, { 101 }, {}, there_after(300))
+      assert.is_true(answer.body.complete)
+      assert.equal(1, answer.body.count)
+      assert.is_true(answer.waited_ms >= 300 and answer.waited_ms < 450)
+    end)
+
+    it("answers when the time is up", function()
+      local answer = ask({ wait = "250" }, { 101 }, {}, there_after(300))
+      assert.is_false(answer.body.complete)
+      assert.equal(250, answer.waited_ms)
+    end)
+
+    it("answers at once when everything is there, or without it", function()
+      assert.equal(0, ask({ wait = "2000" }, {}, {}, {}).waited_ms)
+      assert.equal(0, ask({ wait = "0" }, {}, {}, there_after(300)).waited_ms)
+      assert.equal(0, ask({}, {}, {}, there_after(300)).waited_ms)
+    end)
+
+    it("answers at once when something is missing for good", function()
+      local pieces = { { 110, 111, "rejected" }, { 140, 150, "not_ingested" } }
+      assert.equal(0, ask({ wait = "2000" }, {}, {}, pieces).waited_ms)
+    end)
+
+    it("answers when the host has no more time", function()
+      local answer = endpoint:call {
+        query = { symbol = "BTCUSDT", fromSeq = "100", toSeq = "150", wait = "2000" },
+        is_final = true,
+        results = function(i)
+          return i > 2 and {} or ledger_with("150", {}, { { 100, 150, "not_ingested" } })
+        end,
+      }
+      assert.equal(20, answer.waited_ms)
+      assert.is_false(answer.body.complete)
+    end)
+
+    it("reads rows only once", function()
+      local times = 0
+      endpoint:call {
+        query = { symbol = "BTCUSDT", fromSeq = "100", toSeq = "150", wait = "1000" },
+        results = function(i)
+          if i <= 2 then return ledger_with("150", {}, { { 100, 150, "not_ingested" } }) end
+          times = times + 1
+          return {}
+        end,
+      }
+      assert.equal(1, times)
+    end)
+  end)
+
+  it("leaves oldestSeq and newestSeq out of the ETag", function()
+    local before = ask({}, { 101 }, { oldest = 1, newest = 101 })
+    local after = ask({}, { 101 }, { oldest = 2, newest = 999 })
+    assert.equal(before.lasting, after.lasting)
+    assert.are_not.equal(before.text, after.text)
+    assert.are_not.equal(before.lasting, ask({}, { 102 }, { oldest = 1, newest = 101 }).lasting)
   end)
 
   it("logs the line of the original, at most once a second", function()

@@ -37,6 +37,8 @@ static struct rules_generation fake_generation = {.number = 1, .states = fake_st
 struct rules_call {
     char *sql;
     bool asked;
+    int waited_ms;
+    bool is_final;
     struct query_def query;
 };
 
@@ -122,10 +124,31 @@ bool rules_call_result(struct rules_call *call, const struct result *result, str
     return true;
 }
 
-void rules_call_reply(struct rules_call *call, struct reply *reply)
+/* "again" wants to be asked again after 100 ms until it has waited 300 ms, "always" as long as it
+ * may. */
+int rules_call_reply(struct rules_call *call, struct reply *reply)
 {
+    if (strcmp(call->sql, "again") == 0 && !call->is_final && call->waited_ms < 300)
+        return 100;
+    if (strcmp(call->sql, "always") == 0 && !call->is_final)
+        return 100;
     reply->status = 200;
-    buffer_printf(&reply->body, "{\"sql\":\"%s\"}", call->sql);
+    buffer_printf(&reply->body, "{\"sql\":\"%s\"", call->sql);
+    reply->lasting = reply->body.size;
+    if (call->waited_ms > 0)
+        buffer_printf(&reply->body, ",\"waited\":%d", call->waited_ms);
+    buffer_append_byte(&reply->body, '}');
+    return 0;
+}
+
+bool rules_call_again(struct rules_call *call, int waited_ms, bool is_final, struct reply *reply)
+{
+    (void)reply;
+    assert_false(call->is_final);
+    call->asked = false;
+    call->waited_ms = waited_ms;
+    call->is_final = is_final;
+    return true;
 }
 
 void rules_call_free(struct rules_call *call)

@@ -104,7 +104,7 @@ static void answers_from_the_rows_of_its_queries(void **context)
     assert_string_equal(query.values[2], "0.1");
     assert_true(rules_call_result(call, &nothing, &reply));
     assert_int_equal(rules_call_next(call, &query, &reply), CALL_REPLY);
-    rules_call_reply(call, &reply);
+    assert_int_equal(rules_call_reply(call, &reply), 0);
     assert_false(reply.failed);
     assert_int_equal(reply.status, 200);
     assert_string_equal(
@@ -152,7 +152,7 @@ static void answers_500_when_the_rule_breaks_and_says_why_to_the_log(void **cont
     assert_string_equal(query.query->sql, "select 3");
     assert_true(rules_call_result(call, &nothing, &reply));
     assert_int_equal(rules_call_next(call, &query, &reply), CALL_REPLY);
-    rules_call_reply(call, &reply);
+    assert_int_equal(rules_call_reply(call, &reply), 0);
     assert_true(reply.failed);
     assert_string_equal(reply.err.text, "endpoints/x.lua:22: broken");
     buffer_free(&reply.body);

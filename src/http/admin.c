@@ -62,7 +62,7 @@ static void on_gone(void *arg)
 void admin_request_answer(struct admin_request *request, int status, struct bytes json)
 {
     if (request->client)
-        reply_json(request->client, &request->request, &POLICY, status, json);
+        reply_json(request->client, &request->request, &POLICY, status, json, json);
     admin_request_free(request);
 }
 

@@ -11,8 +11,9 @@
 #define BUSY_TEXT        "The service is busy, please try again"
 
 static void advance(struct exchange *exchange);
+static void on_time(int waited_ms, bool is_final, void *arg);
 
-/* ---- beginning and end ---- */
+/* ---- the beginning ---- */
 
 struct exchange *exchange_new(struct service *service, struct client *client)
 {
@@ -20,12 +21,37 @@ struct exchange *exchange_new(struct service *service, struct client *client)
     exchange->service = service;
     exchange->client = client;
     exchange->began_us = clock_monotonic_us();
+    exchange->waiter =
+        (struct waiter){.room = &service->waiting, .on_time = on_time, .arg = exchange};
     return exchange;
 }
+
+/* ---- how many are in flight ---- */
+
+/* False: there are more than there may be. */
+static bool count_in_flight(struct exchange *exchange)
+{
+    struct service *service = exchange->service;
+    exchange->counted = true;
+    gauge_add(service->in_flight, 1);
+    return atomic_fetch_add(service->options.in_flight, 1) < service->options.max_in_flight;
+}
+
+static void uncount_in_flight(struct exchange *exchange)
+{
+    if (!exchange->counted)
+        return;
+    exchange->counted = false;
+    atomic_fetch_sub(exchange->service->options.in_flight, 1);
+    gauge_add(exchange->service->in_flight, -1);
+}
+
+/* ---- the end ---- */
 
 static void exchange_free(struct exchange *exchange)
 {
     struct service *service = exchange->service;
+    waiter_release(&exchange->waiter);
     if (exchange->query)
         reader_query_cancel(exchange->query);
     if (exchange->call)
@@ -33,10 +59,7 @@ static void exchange_free(struct exchange *exchange)
     routing_release(exchange->routing);
     if (exchange->generation)
         rules_registry_release(service->options.rules, exchange->generation);
-    if (exchange->counted) {
-        atomic_fetch_sub(service->options.in_flight, 1);
-        gauge_add(service->in_flight, -1);
-    }
+    uncount_in_flight(exchange);
     request_free(&exchange->request);
     free(exchange);
 }
@@ -65,7 +88,7 @@ static void end(struct exchange *exchange, int status)
 void exchange_answer(struct exchange *exchange, int status, struct bytes json)
 {
     end(exchange, reply_json(exchange->client, &exchange->request,
-                             &exchange->service->options.policy, status, json));
+                             &exchange->service->options.policy, status, json, json));
 }
 
 void exchange_fail(struct exchange *exchange, int status, const char *text)
@@ -116,12 +139,20 @@ static void fail_unavailable(struct exchange *exchange, const char *what)
 
 /* ---- through the rules ---- */
 
+static void answer_lasting(struct exchange *exchange, const struct reply *reply)
+{
+    struct bytes json = buffer_bytes(&reply->body);
+    struct bytes lasting = reply->lasting ? bytes_of(json.data, reply->lasting) : json;
+    end(exchange, reply_json(exchange->client, &exchange->request,
+                             &exchange->service->options.policy, reply->status, json, lasting));
+}
+
 static void answer_reply(struct exchange *exchange, struct reply *reply)
 {
     if (reply->failed)
         fail_defect(exchange, reply->err.text);
     else
-        exchange_answer(exchange, reply->status, buffer_bytes(&reply->body));
+        answer_lasting(exchange, reply);
     buffer_free(&reply->body);
 }
 
@@ -149,10 +180,36 @@ static void on_rows(enum query_outcome outcome, const struct result *result,
     }
 }
 
+static void go_again(struct exchange *exchange, int waited_ms, bool is_final)
+{
+    struct reply reply = {0};
+    if (rules_call_again(exchange->call, waited_ms, is_final, &reply))
+        advance(exchange);
+    else
+        answer_reply(exchange, &reply);
+}
+
+/* Those who have waited are let in again even when there are as many as there may be. */
+static void on_time(int waited_ms, bool is_final, void *arg)
+{
+    struct exchange *exchange = arg;
+    (void)count_in_flight(exchange);
+    go_again(exchange, waited_ms, is_final);
+}
+
+static void wait_for_time(struct exchange *exchange, int ms)
+{
+    if (waiter_wait(&exchange->waiter, ms))
+        uncount_in_flight(exchange);
+    else
+        go_again(exchange, waiter_waited_ms(&exchange->waiter), true);
+}
+
 static void advance(struct exchange *exchange)
 {
     struct query_params params;
     struct reply reply = {0};
+    int again_ms;
     switch (rules_call_next(exchange->call, &params, &reply)) {
     case CALL_QUERY:
         exchange->query =
@@ -160,21 +217,16 @@ static void advance(struct exchange *exchange)
                               params.query->n_types, on_rows, exchange);
         return;
     case CALL_REPLY:
-        rules_call_reply(exchange->call, &reply);
+        again_ms = rules_call_reply(exchange->call, &reply);
+        if (again_ms > 0) {
+            wait_for_time(exchange, again_ms);
+            return;
+        }
         break;
     case CALL_ANSWERED:
         break;
     }
     answer_reply(exchange, &reply);
-}
-
-/* False: there are as many as there may be. */
-static bool count_in_flight(struct exchange *exchange)
-{
-    struct service *service = exchange->service;
-    exchange->counted = true;
-    gauge_add(service->in_flight, 1);
-    return atomic_fetch_add(service->options.in_flight, 1) < service->options.max_in_flight;
 }
 
 void exchange_ask_rules(struct exchange *exchange)

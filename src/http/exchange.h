@@ -8,6 +8,7 @@
 
 #include "http/request.h"
 #include "http/service.h"
+#include "http/waiting.h"
 
 struct exchange {
     struct service *service;
@@ -19,6 +20,7 @@ struct exchange {
     struct target *target;               /* of its routes; NULL until routed */
     struct rules_call *call;             /* NULL: not inside the rules */
     struct reader_query *query;          /* in flight, or NULL */
+    struct waiter waiter;                /* between two rounds through the rules */
     bool counted;                        /* among those in flight */
 };
 

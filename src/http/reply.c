@@ -89,9 +89,9 @@ static int send_body(struct client *client, const struct request *request, int s
 
 /* ---- JSON ---- */
 
-static void make_etag(struct bytes body, char etag[ETAG_SIZE])
+static void make_etag(struct bytes lasting, char etag[ETAG_SIZE])
 {
-    snprintf(etag, ETAG_SIZE, "W/\"%016" PRIx64 "\"", hash_bytes(0, body));
+    snprintf(etag, ETAG_SIZE, "W/\"%016" PRIx64 "\"", hash_bytes(0, lasting));
 }
 
 /* Weak comparison (RFC 9110, 13.1.2): with or without W/. */
@@ -103,7 +103,8 @@ static bool client_has(const struct request *request, const char *etag)
 }
 
 int reply_json(struct client *client, const struct request *request,
-               const struct reply_policy *policy, int status, struct bytes json)
+               const struct reply_policy *policy, int status, struct bytes json,
+               struct bytes lasting)
 {
     add_common(request, status == 200 ? "no-cache" : "no-store");
     add_header(request, "Vary", "Authorization, Origin");
@@ -115,7 +116,7 @@ int reply_json(struct client *client, const struct request *request,
     bool is_get = strcmp(request->method, "GET") == 0 || request_is_head(request);
     if (status == 200 && is_get) {
         char etag[ETAG_SIZE];
-        make_etag(json, etag);
+        make_etag(lasting, etag);
         add_header(request, "ETag", etag);
         if (client_has(request, etag)) {
             client_answer(client, 304);
@@ -132,7 +133,7 @@ int reply_error(struct client *client, const struct request *request,
     buffer_append_string(&json, "{\"error\":");
     buffer_append_json(&json, bytes_of_string(text));
     buffer_append_byte(&json, '}');
-    reply_json(client, request, policy, status, buffer_bytes(&json));
+    reply_json(client, request, policy, status, buffer_bytes(&json), buffer_bytes(&json));
     buffer_free(&json);
     return status;
 }

@@ -12,9 +12,11 @@ struct reply_policy {
 };
 
 /* A 200 to GET or HEAD carries an ETag, and becomes 304 when the client has that already; 503 and
- * 429 carry Retry-After, 401 WWW-Authenticate. Returns the status that was sent. */
+ * 429 carry Retry-After, 401 WWW-Authenticate. The ETag is made of `lasting`: the answer, or the
+ * part of it that counts. Returns the status that was sent. */
 int reply_json(struct client *client, const struct request *request,
-               const struct reply_policy *policy, int status, struct bytes json);
+               const struct reply_policy *policy, int status, struct bytes json,
+               struct bytes lasting);
 /* {"error": text} */
 int reply_error(struct client *client, const struct request *request,
                 const struct reply_policy *policy, int status, const char *text);

@@ -46,6 +46,7 @@ struct http_server {
     atomic_int n_accepting;
     atomic_int n_connections;
     atomic_int n_in_flight;
+    atomic_int n_waiting;
     size_t n_threads;
     struct http_thread *threads;
 };
@@ -74,6 +75,7 @@ static void on_drained(void *arg)
 static void drain(struct http_thread *thread)
 {
     thread->draining = true;
+    service_drain(thread->service);
     guard_drain(thread->guard);
     if (atomic_fetch_sub(&thread->server->n_accepting, 1) == 1)
         shutdown(thread->server->listen_fd, SHUT_RDWR);
@@ -134,6 +136,8 @@ static struct service *new_service(struct http_thread *thread, size_t slot)
         .gate = thread->server->gate,
         .in_flight = &thread->server->n_in_flight,
         .max_in_flight = options->settings->http_max_in_flight,
+        .base = thread->base,
+        .n_waiting = &thread->server->n_waiting,
         .policy = {.cors_origins = options->settings->cors_origins},
         .is_ready = is_ready,
         .arg = thread,

@@ -197,6 +197,13 @@ struct service *service_new(const struct service_options *options)
     service->options = *options;
     service->in_flight = metrics_gauge(options->metrics, "core_service_http_in_flight",
                                        "Requests that wait for the rules or the database", NULL, 0);
+    service->waiting = (struct waiting_room){
+        .base = options->base,
+        .n_waiting = options->n_waiting,
+        .max_waiting = (options->max_in_flight + 3) / 4,
+        .gauge = metrics_gauge(options->metrics, "core_service_http_waiting",
+                               "Requests that wait to be asked again", NULL, 0),
+    };
     service->busy =
         metrics_counter(options->metrics, "core_service_http_busy_total",
                         "Requests answered 503 because too many were in flight", NULL, 0);
@@ -204,6 +211,11 @@ struct service *service_new(const struct service_options *options)
                                          "Requests whose client left before the answer", NULL, 0);
     tally_init(&service->unrouted, options->metrics, "none");
     return service;
+}
+
+void service_drain(struct service *service)
+{
+    waiting_room_close(&service->waiting);
 }
 
 void service_free(struct service *service)

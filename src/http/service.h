@@ -13,6 +13,7 @@
 #include "http/guard.h"
 #include "http/reply.h"
 #include "http/tally.h"
+#include "http/waiting.h"
 #include "metrics/metrics.h"
 #include "rules/generation.h"
 #include "store/reader.h"
@@ -27,6 +28,8 @@ struct service_options {
     struct gate *gate;     /* of all threads */
     atomic_int *in_flight; /* requests inside rules or the database, of all threads */
     int max_in_flight;
+    struct event_base *base;
+    atomic_int *n_waiting; /* of all threads; a quarter of max_in_flight may wait */
     struct reply_policy policy;
     bool (*is_ready)(struct buffer *reasons, void *arg);
     void *arg;
@@ -51,6 +54,7 @@ struct routing {
 struct service {
     struct service_options options;
     struct gauge *in_flight;
+    struct waiting_room waiting;
     struct counter *busy;      /* 503 because too many were in flight */
     struct counter *abandoned; /* the client left before the answer */
     struct tally unrouted;
@@ -59,6 +63,8 @@ struct service {
 };
 
 struct service *service_new(const struct service_options *options);
+/* Requests that wait are answered now, and no other waits. */
+void service_drain(struct service *service);
 void service_free(struct service *service); /* no exchange may be open; NULL is accepted */
 /* Drops a hold. NULL is accepted. */
 void routing_release(struct routing *routing);

@@ -1,6 +1,7 @@
 #include "rules/call.h"
 
 #include <lauxlib.h>
+#include <limits.h>
 #include <math.h>
 #include <stdlib.h>
 
@@ -18,6 +19,7 @@ struct step {
     struct reply *reply;
     bool answered; /* *reply is the answer */
     bool skipped;  /* params() wants no query */
+    int again_ms;  /* reply() wants to be asked again */
 };
 
 void rules_call_push_kept(lua_State *L, const struct rules_call *call, int which)
@@ -25,6 +27,26 @@ void rules_call_push_kept(lua_State *L, const struct rules_call *call, int which
     lua_rawgeti(L, LUA_REGISTRYINDEX, call->kept);
     lua_rawgeti(L, -1, which);
     lua_remove(L, -2);
+}
+
+void rules_append_fields(lua_State *L, int index, struct buffer *object)
+{
+    if (!lua_istable(L, index))
+        luaL_error(L, "a %s follows the body, expected a table", luaL_typename(L, index));
+    if (object->size == 0 || object->data[0] != '{')
+        luaL_error(L, "fields follow a body that is no object");
+    size_t begin = object->size > 2 ? object->size - 1 : 0; /* the last brace, or all of {} */
+    object->size = begin;
+    rules_json_encode(L, index, object);
+    if (object->data[begin] != '{')
+        luaL_error(L, "a list follows the body, expected fields");
+    if (begin == 0)
+        return;
+    object->data[begin] = ',';
+    if (object->size == begin + 2) { /* no fields */
+        object->data[begin] = '}';
+        object->size--;
+    }
 }
 
 /* ---- running a step ---- */
@@ -127,7 +149,9 @@ static void push_pairs(lua_State *L, const struct step *step, bool of_path)
 static void push_request(lua_State *L, const struct step *step)
 {
     const struct request_view *request = step->request;
-    lua_createtable(L, 0, 7);
+    lua_createtable(L, 0, 9);
+    lua_pushinteger(L, 0);
+    lua_setfield(L, -2, "waited_ms");
     lua_pushstring(L, request->method);
     lua_setfield(L, -2, "method");
     lua_pushstring(L, request->path);
@@ -333,6 +357,22 @@ static void take_body(lua_State *L, struct step *step, int index)
     step->reply->status = status;
 }
 
+static int check_again(lua_State *L, int index, const struct rules_call *call)
+{
+    double ms = lua_type(L, index) == LUA_TNUMBER ? lua_tonumber(L, index) : 0;
+    if (!(ms > 0 && ms <= INT_MAX))
+        luaL_error(L, "again is followed by a %s, expected milliseconds above 0",
+                   luaL_typename(L, index));
+    if (call->is_final)
+        luaL_error(L, "again was returned although req.final says that there is no more time");
+    return (int)ceil(ms);
+}
+
+static bool is_again(lua_State *L, int index)
+{
+    return lua_type(L, index) == LUA_TSTRING && strcmp(lua_tostring(L, index), "again") == 0;
+}
+
 static void run_reply(lua_State *L, void *arg)
 {
     struct step *step = arg;
@@ -343,17 +383,49 @@ static void run_reply(lua_State *L, void *arg)
     rules_call_push_kept(L, call, KEPT_RESULTS);
     lua_call(L, 3, 4);
     int first = lua_gettop(L) - 3;
-    if (lua_isnil(L, first))
-        answer_error(L, first + 1, step);
-    else
+    if (!lua_isnil(L, first)) {
         take_body(L, step, first);
+        if (!lua_isnil(L, first + 2)) {
+            step->reply->lasting = step->reply->body.size - 1;
+            rules_append_fields(L, first + 2, &step->reply->body);
+        }
+    } else if (is_again(L, first + 1)) {
+        step->again_ms = check_again(L, first + 2, call);
+    } else {
+        answer_error(L, first + 1, step);
+    }
 }
 
-void rules_call_reply(struct rules_call *call, struct reply *reply)
+int rules_call_reply(struct rules_call *call, struct reply *reply)
 {
     *reply = (struct reply){0};
     struct step step = {.call = call, .reply = reply};
     run_step(&step, "reply", call->state->options.reply_ms, run_reply);
+    return reply->failed ? 0 : step.again_ms;
+}
+
+static void run_again(lua_State *L, void *arg)
+{
+    const struct step *step = arg;
+    struct rules_call *call = step->call;
+    rules_call_push_kept(L, call, KEPT_REQUEST);
+    lua_pushinteger(L, call->waited_ms);
+    lua_setfield(L, -2, "waited_ms");
+    lua_pushboolean(L, call->is_final);
+    lua_setfield(L, -2, "final");
+    lua_rawgeti(L, LUA_REGISTRYINDEX, call->kept);
+    lua_newtable(L);
+    lua_rawseti(L, -2, KEPT_RESULTS);
+}
+
+bool rules_call_again(struct rules_call *call, int waited_ms, bool is_final, struct reply *reply)
+{
+    *reply = (struct reply){0};
+    struct step step = {.call = call, .reply = reply};
+    call->next = 0;
+    call->waited_ms = waited_ms;
+    call->is_final = is_final;
+    return run_step(&step, "reply", call->state->options.request_ms, run_again);
 }
 
 void rules_call_free(struct rules_call *call)

@@ -11,6 +11,8 @@ struct rules_call {
     int kept;           /* reference to { request, parameters, results } */
     size_t next;        /* the query to look at next */
     size_t current;     /* the query that runs */
+    int waited_ms;      /* between the first reply() and this round */
+    bool is_final;      /* reply() has to answer now */
     struct arena arena; /* values of the current query */
 };
 
@@ -19,5 +21,8 @@ enum { KEPT_REQUEST = 1, KEPT_PARAMS, KEPT_RESULTS };
 
 /* Pushes one of them. */
 void rules_call_push_kept(lua_State *L, const struct rules_call *call, int which);
+
+/* Adds the fields of the table at `index` to the JSON object, behind those that it has. Raises. */
+void rules_append_fields(lua_State *L, int index, struct buffer *object);
 
 #endif

@@ -237,9 +237,24 @@ static void read_request(const struct shape *shape, int index, struct example *e
     lua_settop(L, request - 1);
 }
 
+/* The expected body, as reply() would have put it together. */
+static struct bytes encode_body(const struct shape *shape, int index)
+{
+    lua_State *L = shape->L;
+    struct buffer *out = &rules_state_of(L)->scratch;
+    lua_getfield(L, index, "body");
+    if (!lua_istable(L, -1))
+        return optional_bytes(shape, index, "body");
+    buffer_clear(out);
+    rules_json_encode(L, -1, out);
+    if (shape_optional_table(shape, index, "volatile", "volatile"))
+        rules_append_fields(L, lua_gettop(L), out);
+    return arena_copy(shape->arena, buffer_bytes(out));
+}
+
 static void read_endpoint_example(lua_State *L, void *arg)
 {
-    static const char *const known[] = {"request", "results", "status", "body", NULL};
+    static const char *const known[] = {"request", "results", "status", "body", "volatile", NULL};
     struct example *example = arg;
     const struct shape shape = shape_of(L, example);
     int index = push_example(&shape, example);
@@ -249,12 +264,7 @@ static void read_endpoint_example(lua_State *L, void *arg)
     if (!lua_isnumber(L, -1))
         shape_fail(&shape, "status: expected a number, got %s", luaL_typename(L, -1));
     example->status = (int)lua_tointeger(L, -1);
-    lua_getfield(L, index, "body");
-    example->body = (struct bytes){0};
-    if (lua_istable(L, -1))
-        example->body = encode(&shape, lua_gettop(L));
-    else
-        example->body = optional_bytes(&shape, index, "body");
+    example->body = encode_body(&shape, index);
 }
 
 /* The rows of the query that runs are those of the example; none given: an empty result. */
@@ -281,6 +291,7 @@ static bool answer_example(struct example *example, struct reply *reply, struct 
     example->call = rules_call_begin(example->state, example->index, &example->request, reply);
     if (!example->call)
         return true;
+    int again_ms;
     for (;;) {
         struct query_params query;
         switch (rules_call_next(example->call, &query, reply)) {
@@ -289,8 +300,11 @@ static bool answer_example(struct example *example, struct reply *reply, struct 
                 return false;
             break;
         case CALL_REPLY:
-            rules_call_reply(example->call, reply);
-            return true;
+            /* Who wants to wait is told at once that there is no time: rows are as they are. */
+            again_ms = rules_call_reply(example->call, reply);
+            if (again_ms == 0 || !rules_call_again(example->call, again_ms, true, reply))
+                return true;
+            break;
         case CALL_ANSWERED:
             return true;
         }

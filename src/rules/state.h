@@ -106,6 +106,7 @@ struct request_view {
 struct reply {
     int status;
     struct buffer body; /* JSON; the caller owns and frees it */
+    size_t lasting;     /* so many bytes at its beginning make its ETag; 0: all */
     bool failed; /* the rule broke (script error, limit, wrong return): status is 500, body the
                     generic error, and `err` says for the log what happened */
     struct error err;
@@ -138,7 +139,14 @@ enum call_step rules_call_next(struct rules_call *call, struct query_params *que
  * answer. */
 bool rules_call_result(struct rules_call *call, const struct result *result, struct reply *reply)
     __attribute__((warn_unused_result));
-void rules_call_reply(struct rules_call *call, struct reply *reply);
+/* > 0: no answer yet, the rule wants its queries to be run again in so many milliseconds: then
+ * rules_call_again(), never on a call that was told to be final. 0: `*reply` is the answer. */
+int rules_call_reply(struct rules_call *call, struct reply *reply)
+    __attribute__((warn_unused_result));
+/* Begins again behind request(), with req.waited_ms and req.final set. A rule that wants to wait
+ * although it is final breaks. False: `*reply` is the answer. */
+bool rules_call_again(struct rules_call *call, int waited_ms, bool is_final, struct reply *reply)
+    __attribute__((warn_unused_result));
 void rules_call_free(struct rules_call *call);
 
 #endif

@@ -50,8 +50,12 @@ local function full_request(self, given)
     claims = given.claims,
     id = given.id or "spec",
     body = given.body,
+    waited_ms = 0,
   }
 end
+
+-- The host's longest wait for a reply that comes again and again.
+local MOST_WAIT_MS = 5000
 
 -- A body as the client gets it: its text, and that text decoded.
 local function answer(status, body, asked)
@@ -88,9 +92,9 @@ local function check_values(i, query, values)
   end
 end
 
-local function rows_for(source, i, values)
+local function rows_for(source, i, values, req)
   local rows
-  if type(source) == "function" then rows = source(i, values) else rows = (source or {})[i] end
+  if type(source) == "function" then rows = source(i, values, req) else rows = (source or {})[i] end
   check(type(rows) == "table", "queries[%d] is run, the spec has no rows for it", i)
   return rows
 end
@@ -103,16 +107,36 @@ function Endpoint:ask(req, params, results, asked, source)
     if values then
       check_values(i, query, values)
       asked[i] = values
-      results[i] = rows_for(source, i, values)
+      results[i] = rows_for(source, i, values, req)
     elseif status ~= nil then
       return refusal(asked, status, message, extra)
     end
   end
 end
 
+-- reply() wants to be asked again: notes the time as if it had passed. The host says `final` when
+-- no more time will be given.
+local function wait(req, ms, is_final)
+  check(type(ms) == "number" and ms > 0, "again: milliseconds above 0 were expected")
+  check(not req.final, "again: req.final was said")
+  req.waited_ms = req.waited_ms + ms
+  req.final = is_final or req.waited_ms >= MOST_WAIT_MS
+end
+
+-- The fields that do not count for the ETag, and the others.
+local function merge(body, volatile)
+  if volatile == nil then return body end
+  check(type(body) == "table" and type(volatile) == "table", "the third value needs two tables")
+  local merged = {}
+  for key, value in pairs(body) do merged[key] = value end
+  for key, value in pairs(volatile) do merged[key] = value end
+  return merged
+end
+
 -- `given` is a request (query, params, claims, body) with `results`: the rows that each query
--- returns, by number, or a function(i, values) that returns them. The answer has status, body
--- (decoded), text, and `asked`: the values of each query that was run.
+-- returns, by number, or a function(i, values, req) that returns them; and `is_final` when the host
+-- shall not wait twice. The answer has status, body (decoded), text, `asked`: the values of each
+-- query that was run (last), `lasting`: the text that its ETag is made of, and `waited_ms`.
 function Endpoint:call(given)
   return self.enter(function()
     local req = full_request(self, given)
@@ -120,22 +144,31 @@ function Endpoint:call(given)
     if self.def.request then params, status, message, extra = self.def.request(req) end
     if not params then return refusal({}, status, message, extra) end
 
-    local results, asked = {}, {}
-    local early = self:ask(req, params, results, asked, given.results)
-    if early then return early end
+    while true do
+      local results, asked = {}, {}
+      local early = self:ask(req, params, results, asked, given.results)
+      if early then return early end
 
-    local code, body, text, more = self.def.reply(req, params, results)
-    if code == nil then return refusal(asked, body, text, more) end
-    check(type(code) == "number", "reply: a status was expected, got a %s", type(code))
-    return answer(code, body, asked)
+      local code, body, volatile, more = self.def.reply(req, params, results)
+      if code ~= nil then
+        check(type(code) == "number", "reply: a status was expected, got a %s", type(code))
+        local given_answer = answer(code, merge(body, volatile), asked)
+        given_answer.lasting = type(body) == "string" and body or encode(body)
+        given_answer.waited_ms = req.waited_ms
+        return given_answer
+      end
+      if body ~= "again" then return refusal(asked, body, volatile, more) end
+      wait(req, volatile, given.is_final)
+    end
   end)
 end
 
 function Endpoint:check_example(example)
-  local given = { results = example.results }
+  local given = { results = example.results, is_final = true }
   for key, value in pairs(example.request) do given[key] = value end
   local got = self:call(given)
-  local expected = type(example.body) == "string" and example.body or encode(example.body)
+  local expected = type(example.body) == "string" and example.body
+    or encode(merge(example.body, example.volatile))
   if got.status == example.status and (example.body == nil or got.text == expected) then
     return nil
   end
