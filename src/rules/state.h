@@ -96,7 +96,8 @@ struct request_view {
     const char *method;
     const char *path;
     const struct pair *params; /* path parameters, then query parameters, decoded, UTF-8 without
-                                  NUL, no name twice */
+                                  NUL, no name twice; a name that one of the endpoint's paths has
+                                  as :name is a path parameter */
     size_t n_params;
     struct bytes claims; /* the verified token's claims as JSON; absent without auth */
     struct bytes body;   /* absent: none */
