@@ -120,6 +120,13 @@ local function decode(text)
   return cjson.decode(text)
 end
 
+local function raw(text)
+  if type(text) ~= "string" then error("json: expected JSON text, got a " .. type(text), 2) end
+  local node, trouble = json.read(text)
+  if not node then error("json: " .. trouble, 2) end
+  return setmetatable({ text = text }, encode.RAW)
+end
+
 local api = {}
 
 -- options: env (name -> value), now_ms (the time that rules see; the clock's when nil), lines and
@@ -134,6 +141,7 @@ function api.make(options)
       encode = encode,
       decode = decode,
       number = number.from,
+      raw = raw,
       array = function(list) return setmetatable(list or {}, encode.ARRAY) end,
     },
     time = {
