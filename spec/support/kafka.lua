@@ -24,9 +24,10 @@ process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:%(controller)d
 controller.listener.names=CONTROLLER
-listeners=PLAINTEXT://127.0.0.1:%(port)d,CONTROLLER://127.0.0.1:%(controller)d
-advertised.listeners=PLAINTEXT://127.0.0.1:%(port)d
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+listeners=PLAINTEXT://127.0.0.1:%(port)d,PROXIED://127.0.0.1:%(behind)d,\
+  CONTROLLER://127.0.0.1:%(controller)d
+advertised.listeners=PLAINTEXT://127.0.0.1:%(port)d,PROXIED://127.0.0.1:%(proxied)d
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT,CONTROLLER:PLAINTEXT
 log.dirs=%(directory)s/logs
 auto.create.topics.enable=false
 num.partitions=1
@@ -62,10 +63,15 @@ end
 
 local function real()
   local self = setmetatable({ port = ports.free(), directory = process.directory() }, Broker)
+  -- Who asks at `behind` is told to talk to `proxied`, where a proxy of a spec may listen.
+  self.behind, self.proxied = ports.free(), ports.free()
   self.bootstrap = "127.0.0.1:" .. self.port
   self.log = process.log_path "kafka"
   self.properties = self.directory .. "/server.properties"
-  local values = { port = self.port, controller = ports.free(), directory = self.directory }
+  local values = {
+    port = self.port, controller = ports.free(), behind = self.behind, proxied = self.proxied,
+    directory = self.directory,
+  }
   local file = assert(io.open(self.properties, "w"))
   file:write((config:gsub("%%%((%w+)%)[ds]", values)))
   file:close()

@@ -179,6 +179,22 @@ static void goes_on_by_itself_after_the_database_was_away(void **state)
     buffer_free(&reasons);
 }
 
+static void reads_again_what_a_crash_of_the_database_took_back(void **state)
+{
+    (void)state;
+    struct buffer reasons = {0};
+    send_other("taken back", 1, "there");
+    wait_for_all();
+    db_set_away(true);
+    wait_until(!ingest_worker_is_ready(worker, &reasons));
+    size_t n_written = db_count(n_written);
+    db_set_offset("others", 0, db_offset("others", 0) - 1);
+    db_set_away(false);
+    wait_for_all(); /* although no message comes */
+    assert_int_equal(db_count(n_written), n_written + 1);
+    buffer_free(&reasons);
+}
+
 static void reads_the_offsets_again_when_another_worker_has_moved_them(void **state)
 {
     (void)state;
@@ -294,6 +310,7 @@ int main(void)
         cmocka_unit_test(stores_once_when_the_connection_goes_before_the_commit),
         cmocka_unit_test(stores_once_when_the_connection_goes_after_the_commit),
         cmocka_unit_test(goes_on_by_itself_after_the_database_was_away),
+        cmocka_unit_test(reads_again_what_a_crash_of_the_database_took_back),
         cmocka_unit_test(reads_the_offsets_again_when_another_worker_has_moved_them),
         cmocka_unit_test(rejects_a_bad_row_alone),
         cmocka_unit_test(keeps_a_good_older_row_when_the_newer_one_is_bad),

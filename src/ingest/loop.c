@@ -78,6 +78,7 @@ struct loop {
     bool taken;            /* the group waits for its partitions */
     int64_t let_go_at_ms;  /* and until then at most */
     bool hurry;            /* look at paused streams at once */
+    bool recheck;          /* the connection was lost: does PostgreSQL hold what it confirmed? */
     int64_t deadline_ms;   /* of the clean stop */
     int64_t lag_at_ms;
     struct log_limit lost_limit;
@@ -118,6 +119,7 @@ static void on_database_lost(const struct error *err, void *arg)
 {
     struct loop *loop = arg;
     uint64_t held_back;
+    loop->recheck = true;
     if (log_limit_pass(&loop->lost_limit, 5000, &held_back))
         log_warn(COMPONENT, "worker %d has no PostgreSQL: %s", loop->options.number, err->text);
 }
@@ -188,14 +190,30 @@ static void on_finished(void *arg)
 }
 
 /* What has been gathered behind the batch hangs in the air: all begins anew. */
+static void start_over(struct loop *loop)
+{
+    drop_loads(loop);
+    holds_clear(&loop->holds, loop->counts);
+    placement_begin(loop->placement);
+}
+
 static void on_swapped(void *arg)
 {
     struct loop *loop = arg;
     log_warn(COMPONENT, "worker %d: another worker has moved the offsets; they are read again",
              loop->options.number);
-    drop_loads(loop);
-    holds_clear(&loop->holds, loop->counts);
-    placement_begin(loop->placement);
+    start_over(loop);
+}
+
+static void on_moved(void *arg)
+{
+    struct loop *loop = arg;
+    log_warn(COMPONENT,
+             "worker %d: PostgreSQL does not stand where it was when the connection was lost; "
+             "messages are read again from where it stands",
+             loop->options.number);
+    delivery_abandon(loop->delivery);
+    start_over(loop);
 }
 
 static void on_held(const struct refused_table *refused, void *arg)
@@ -304,6 +322,24 @@ static void send_gathered(struct loop *loop)
     delivery_begin(loop->delivery, &loop->sending->batch);
 }
 
+/* After a lost connection, between two batches. Without this, what a crash of PostgreSQL took back
+ * would be missing until the next message of its partition. */
+static void recheck_step(struct loop *loop)
+{
+    if (!loop->recheck || !delivery_is_idle(loop->delivery) || !writer_is_ready(loop->writer))
+        return;
+    if (!placement_check(loop->placement))
+        return;
+    loop->recheck = false;
+    on_progress(loop);
+}
+
+static bool may_send(const struct loop *loop)
+{
+    bool checking = loop->state == LOOP_RUNNING && placement_is_checking(loop->placement);
+    return loop->has_schema && delivery_is_idle(loop->delivery) && !checking;
+}
+
 static void flow_step(struct loop *loop, int64_t now_ms)
 {
     enum gather_result gathered = GATHER_EMPTY;
@@ -311,7 +347,9 @@ static void flow_step(struct loop *loop, int64_t now_ms)
         gathered = gather_turn(loop);
     announce_step(&loop->announce, now_ms);
     delivery_step(loop->delivery, now_ms);
-    if (loop->has_schema && delivery_is_idle(loop->delivery) && is_due(loop, gathered)) {
+    if (loop->state == LOOP_RUNNING)
+        recheck_step(loop);
+    if (may_send(loop) && is_due(loop, gathered)) {
         send_gathered(loop);
         delivery_step(loop->delivery, now_ms);
     }
@@ -498,6 +536,7 @@ static void open_parts(struct loop *loop)
         .partitions = &loop->partitions,
         .group_id = settings->kafka_group_id,
         .on_gap = on_gap,
+        .on_moved = on_moved,
         .on_progress = on_progress,
         .arg = loop,
     };

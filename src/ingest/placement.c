@@ -16,6 +16,7 @@ enum placement_state {
     PLACEMENT_ASK,  /* Kafka is asked about those that it does not know */
     PLACEMENT_INIT, /* PostgreSQL is told where those begin */
     PLACEMENT_DONE,
+    PLACEMENT_CHECK, /* PostgreSQL is asked whether it still holds what it has confirmed */
 };
 
 #define AFTER(state) (1u << (state))
@@ -32,7 +33,10 @@ static const struct {
                        AFTER(PLACEMENT_NONE) | AFTER(PLACEMENT_READ) | AFTER(PLACEMENT_INIT)},
     [PLACEMENT_INIT] = {"init",
                         AFTER(PLACEMENT_NONE) | AFTER(PLACEMENT_READ) | AFTER(PLACEMENT_DONE)},
-    [PLACEMENT_DONE] = {"done", AFTER(PLACEMENT_NONE) | AFTER(PLACEMENT_READ)},
+    [PLACEMENT_DONE] = {"done",
+                        AFTER(PLACEMENT_NONE) | AFTER(PLACEMENT_READ) | AFTER(PLACEMENT_CHECK)},
+    [PLACEMENT_CHECK] = {"check",
+                         AFTER(PLACEMENT_NONE) | AFTER(PLACEMENT_READ) | AFTER(PLACEMENT_DONE)},
 };
 
 struct placement {
@@ -104,6 +108,18 @@ void placement_begin(struct placement *placement)
     start_round(placement, PLACEMENT_READ);
 }
 
+bool placement_check(struct placement *placement)
+{
+    if (placement->state == PLACEMENT_DONE)
+        start_round(placement, PLACEMENT_CHECK);
+    return placement->state == PLACEMENT_CHECK || placement->state == PLACEMENT_NONE;
+}
+
+bool placement_is_checking(const struct placement *placement)
+{
+    return placement->state == PLACEMENT_CHECK;
+}
+
 void placement_cancel(struct placement *placement)
 {
     start_round(placement, PLACEMENT_NONE);
@@ -120,8 +136,8 @@ static void try_later(struct placement *placement, const char *what, const struc
 
 /* ---- PostgreSQL ---- */
 
-/* A list of the partitions that are NEW. */
-static void list_new(struct placement *placement)
+/* A list of the partitions that are NEW, or of those that are not. */
+static void list_partitions(struct placement *placement, bool new)
 {
     const struct partitions *partitions = placement->options.partitions;
     free(placement->offsets);
@@ -129,7 +145,7 @@ static void list_new(struct placement *placement)
     placement->n_offsets = 0;
     for (size_t i = 0; i < partitions->count; i++) {
         const struct partition *partition = partitions->items[i];
-        if (partition->state == PARTITION_NEW)
+        if ((partition->state == PARTITION_NEW) == new)
             placement->offsets[placement->n_offsets++] = (struct partition_offset){
                 .topic = partition->topic, .partition = partition->number};
     }
@@ -192,7 +208,7 @@ static void step_read(struct placement *placement)
     const struct placement_options *options = &placement->options;
     if (placement->busy || !writer_is_ready(options->writer))
         return;
-    list_new(placement);
+    list_partitions(placement, true);
     if (placement->n_offsets == 0) {
         set_state(placement, PLACEMENT_DONE);
         return;
@@ -210,6 +226,46 @@ static void step_init(struct placement *placement)
     placement->busy_round = placement->round;
     placement->busy = writer_init_offsets(options->writer, options->group_id, placement->offsets,
                                           placement->n_offsets, on_init, placement);
+}
+
+static bool holds_what_was_confirmed(const struct placement *placement)
+{
+    for (size_t i = 0; i < placement->n_offsets; i++) {
+        const struct partition_offset *found = &placement->offsets[i];
+        const struct partition *partition =
+            partitions_find(placement->options.partitions, found->topic, found->partition);
+        if (!found->known || found->next_offset != partition->stored)
+            return false;
+    }
+    return true;
+}
+
+static void on_checked(bool ok, const struct error *err, void *arg)
+{
+    struct placement *placement = arg;
+    placement->busy = false;
+    placement->options.on_progress(placement->options.arg);
+    if (placement->busy_round != placement->round)
+        return;
+    if (!ok) {
+        try_later(placement, "offsets cannot be read from PostgreSQL", err);
+        return;
+    }
+    placement->trouble.text[0] = '\0';
+    set_state(placement, PLACEMENT_DONE);
+    if (!holds_what_was_confirmed(placement))
+        placement->options.on_moved(placement->options.arg);
+}
+
+static void step_check(struct placement *placement)
+{
+    const struct placement_options *options = &placement->options;
+    if (placement->busy || !writer_is_ready(options->writer))
+        return;
+    list_partitions(placement, false);
+    placement->busy_round = placement->round;
+    placement->busy = writer_read_offsets(options->writer, options->group_id, placement->offsets,
+                                          placement->n_offsets, on_checked, placement);
 }
 
 /* ---- Kafka ---- */
@@ -235,7 +291,7 @@ static bool start_lookup(struct placement *placement, enum partition_state state
 static void take_starts(struct placement *placement, const struct lookup_item *items,
                         size_t n_items)
 {
-    list_new(placement);
+    list_partitions(placement, true);
     for (size_t i = 0; i < placement->n_offsets; i++) {
         struct partition_offset *offset = &placement->offsets[i];
         for (size_t k = 0; k < n_items; k++)
@@ -298,4 +354,6 @@ void placement_step(struct placement *placement, int64_t now_ms)
         step_kafka(placement);
     if (placement->state == PLACEMENT_INIT && due)
         step_init(placement);
+    if (placement->state == PLACEMENT_CHECK && due)
+        step_check(placement);
 }

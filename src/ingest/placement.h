@@ -23,6 +23,9 @@ struct placement_options {
     /* Kafka has lost messages `from` .. `to` of the partition, which is to go on at `to`; `to` is
      * lower when the topic was made anew. Called from placement_step. */
     void (*on_gap)(struct partition *partition, int64_t to, void *arg);
+    /* PostgreSQL no longer stands where it has said: a crash takes back what was committed last.
+     * All must begin anew. Called when an answer comes. */
+    void (*on_moved)(void *arg);
     /* An answer has come: placement_step may have more to do. */
     void (*on_progress)(void *arg);
     void *arg;
@@ -34,6 +37,10 @@ void placement_free(struct placement *placement);
 
 /* Begins anew with all partitions, which become NEW; nothing is consumed until they are known. */
 void placement_begin(struct placement *placement);
+/* After a lost connection: compares what PostgreSQL holds with what it has confirmed. False: not
+ * now, ask again; the places are still being found. */
+bool placement_check(struct placement *placement);
+bool placement_is_checking(const struct placement *placement);
 /* Forgets what is being asked. */
 void placement_cancel(struct placement *placement);
 /* A question to PostgreSQL is in flight: the partitions must stay. */

@@ -26,13 +26,17 @@ end
 -- options:
 --   partitions (3), batch (300), env, bad      of the topic, the service and the load
 --   database, broker                           not the shared ones
---   topic, bootstrap, url                      where the service looks for them, when elsewhere
+--   topic
+--   bootstrap, through(url)                    where the service looks for them, when elsewhere
+--   between                                    a proxy, stopped at the end
 --   original, refuses                          as the checker's
 --   kafka                                      further lines of KAFKA_CONFIG_FILE
 function site.open(options)
   options = options or {}
   count = count + 1
-  local self = setmetatable({ options = options, services = {} }, Site)
+  local self = setmetatable({
+    options = options, services = {}, between = options.between, cleanups = {},
+  }, Site)
   self.broker = options.broker or kafka.shared()
   self.partitions = options.partitions or 3
   self.topic = options.topic or self.broker:topic("faults", self.partitions)
@@ -62,11 +66,11 @@ function Site:start(how, n)
     one.options.wait = how
     one:start()
   else
-    local database = self.options.url and { url = self.options.url } or self.database
-    local broker = self.options.bootstrap and { bootstrap = self.options.bootstrap } or self.broker
+    local through = self.options.through
     one = service.start {
-      database = database, broker = broker, topic = self.topic, group = self.group, env = self.env,
-      wait = how,
+      database = through and { url = through(self.database.url) } or self.database,
+      broker = { bootstrap = self.options.bootstrap or self.broker.bootstrap },
+      topic = self.topic, group = self.group, env = self.env, wait = how,
     }
     self.services[n] = one
   end
@@ -89,12 +93,15 @@ function Site:progress()
     "WHERE group_id = '%s' AND topic = '%s'"):format(self.group, self.topic))
 end
 
+-- How many there are; a broker that has just come back cannot tell at once.
 function Site:ends()
-  local sum = 0
-  for partition = 0, self.partitions - 1 do
-    sum = sum + select(2, self.broker:watermarks(self.topic, partition))
-  end
-  return sum
+  return wait.till("the broker tells the ends of " .. self.topic, 30, function()
+    local sum = 0
+    for partition = 0, self.partitions - 1 do
+      sum = sum + select(2, self.broker:watermarks(self.topic, partition))
+    end
+    return sum
+  end)
 end
 
 function Site:wait_progress(goal, seconds)
@@ -128,9 +135,20 @@ function Site:verdict(seconds)
   return self.checker:compare()
 end
 
+-- Something to be undone at the end.
+function Site:on_close(undo)
+  table.insert(self.cleanups, 1, undo)
+end
+
 function Site:close()
   for _, one in pairs(self.services) do
     one:kill()
+  end
+  if self.between then
+    self.between:stop()
+  end
+  for _, undo in ipairs(self.cleanups) do
+    undo()
   end
   if not self.options.database then
     self.database:drop()

@@ -1,0 +1,162 @@
+-- PostgreSQL, Kafka and the network between go away at random moments, and come back.
+local kafka = require "spec.support.kafka"
+local moments = require "spec.support.faults.moments"
+local postgres = require "spec.support.postgres"
+local proxy = require "spec.support.proxy"
+local wait = require "spec.support.wait"
+
+local MESSAGES = 4000 -- a round
+
+-- PostgreSQL keeps commits in memory for as long as it may, so that a crash takes them back.
+local function make_slow_to_flush(s)
+  local admin = postgres.shared():admin()
+  admin:exec "ALTER SYSTEM SET wal_writer_delay = '10s'"
+  admin:exec "ALTER SYSTEM SET wal_writer_flush_after = '1GB'"
+  admin:exec "SELECT pg_reload_conf()"
+  s:on_close(function()
+    admin:exec "ALTER SYSTEM RESET ALL"
+    admin:exec "SELECT pg_reload_conf()"
+  end)
+end
+
+local function sessions_ended(s, rounds)
+  s:start "ready"
+  for _ = 1, rounds do
+    s:feed(MESSAGES)
+    moments.wait(s)
+    s.database:exec [[
+      SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+      WHERE pid <> pg_backend_pid() AND datname = current_database()]]
+  end
+end
+
+local function crash(s)
+  local cluster = s.database.cluster
+  s.database:close() -- or these would be found dead when they are used next
+  cluster:admin():close()
+  if math.random(2) == 1 then
+    cluster:kill()
+  else
+    cluster:stop "QUIT"
+  end
+  wait.pause(math.random() * 0.5)
+  cluster:start()
+  s.services[1]:wait_for "/readyz"
+end
+
+local function postgres_killed(s, rounds)
+  make_slow_to_flush(s)
+  s:start "ready"
+  for _ = 1, rounds do
+    s:feed(MESSAGES)
+    moments.wait(s)
+    crash(s)
+  end
+end
+
+-- The crash takes back commits that the service was told of, and no message comes after.
+local function postgres_killed_when_quiet(s, rounds)
+  make_slow_to_flush(s)
+  s:start "ready"
+  for _ = 1, rounds do
+    s:feed(50)
+    s:wait_ingested()
+    crash(s)
+    s:wait_ingested(20)
+  end
+end
+
+local function broker_killed(s, rounds)
+  s:start "ready"
+  for _ = 1, rounds do
+    s:feed(MESSAGES)
+    moments.wait(s)
+    s.broker:kill()
+    wait.pause(math.random())
+    s.broker:start()
+  end
+end
+
+-- ---- the network ----
+
+local function misbehave(between)
+  local what = math.random(6)
+  if what == 1 then
+    between:tell "cut"
+  elseif what == 2 then
+    between:tell "reset"
+  elseif what == 3 then
+    between:tell("delay " .. math.random(5, 100))
+    wait.pause(0.5)
+  elseif what == 4 then
+    between:tell("cut_after " .. math.random(200000))
+    wait.pause(0.2)
+  elseif what == 5 then
+    between:tell "refuse"
+    between:tell "reset"
+    wait.pause(math.random())
+  else
+    between:tell "silence"
+    wait.pause(math.random() * 2)
+    between:tell "reset"
+  end
+  between:tell "pass"
+end
+
+local function network(s, rounds)
+  s:start "ready"
+  for _ = 1, rounds do
+    s:feed(MESSAGES)
+    moments.wait(s)
+    misbehave(s.between)
+  end
+end
+
+local function to_postgres()
+  local cluster = postgres.shared()
+  local between = proxy.start(cluster.port)
+  return { between = between, through = function(url)
+    return (url:gsub(":" .. cluster.port .. "/", ":" .. between.port .. "/"))
+  end }
+end
+
+local function to_kafka()
+  local broker = kafka.shared()
+  local between = proxy.start(broker.behind, broker.proxied)
+  return { between = between, bootstrap = "127.0.0.1:" .. broker.proxied }
+end
+
+-- Nothing comes back for longer than the service waits: it must give the connection up itself.
+local function silent_postgres(s, rounds)
+  s:start "ready"
+  for _ = 1, rounds do
+    s:feed(MESSAGES)
+    moments.wait(s)
+    s.between:tell "silence"
+    s:feed(100)
+    wait.till("the service gives the silent connection up", 30, function()
+      return s.services[1]:text():find("worker 0 has no PostgreSQL", 1, true)
+    end)
+    s.between:tell "reset"
+    s.between:tell "pass"
+    s.services[1]:wait_for "/readyz"
+  end
+end
+
+local function hasty_to_postgres()
+  local options = to_postgres()
+  options.env = { DB_WRITE_TIMEOUT_MS = 1000 }
+  return options
+end
+
+return {
+  { name = "PostgreSQL's sessions are ended", rounds = 20, run = sessions_ended },
+  { name = "the whole of PostgreSQL is killed", rounds = 4, run = postgres_killed },
+  { name = "PostgreSQL is killed when all is quiet", rounds = 2, run = postgres_killed_when_quiet },
+  { name = "the broker is killed", rounds = 3, run = broker_killed },
+  { name = "the network to PostgreSQL misbehaves", rounds = 12, run = network,
+    options = to_postgres },
+  { name = "the network to Kafka misbehaves", rounds = 12, run = network, options = to_kafka },
+  { name = "PostgreSQL says nothing any more", rounds = 1, run = silent_postgres,
+    options = hasty_to_postgres },
+}
