@@ -32,7 +32,7 @@ return {
         {
           {
             symbol = "BTCUSDT", kind = "trend", summary = "It may rise.", confidence = 0.8,
-            details = { horizon = "1d" },
+            details = '{"levels":[1.50],"notes":[]}',
             time_ms = 1704067200000, place = "1704067200000000_" .. ("ab"):rep(32),
           },
         },
@@ -43,7 +43,7 @@ return {
         data = {
           {
             symbol = "BTCUSDT", kind = "trend", time = 1704067200000, summary = "It may rise.",
-            confidence = 0.8, details = { horizon = "1d" },
+            confidence = 0.8, details = cs.json.raw '{"levels":[1.50],"notes":[]}',
           },
         },
         hasMore = false, nextBefore = cs.null,

@@ -1,7 +1,9 @@
 -- An insight in an answer.
 local insight = {}
 
-insight.columns = "symbol, kind, summary, confidence, details"
+-- What a query selects so that insight.of can read its rows. The details are not looked into, so
+-- they travel as the text that they are: every digit stays, and an empty list stays a list.
+insight.columns = "symbol, kind, summary, confidence, details::text as details"
 
 -- `row` has time_ms besides the columns. A column without a value is null, never absent.
 function insight.of(row)
@@ -11,7 +13,7 @@ function insight.of(row)
     time = row.time_ms,
     summary = row.summary or cs.null,
     confidence = row.confidence or cs.null,
-    details = row.details == nil and cs.null or row.details,
+    details = row.details and cs.json.raw(row.details) or cs.null,
   }
 end
 

@@ -28,7 +28,7 @@ local NEWS = [[
 local INSIGHTS = [[
   INSERT INTO ai_insights (symbol, kind, time, summary, confidence, details)
   SELECT s, k, '2024-01-01'::timestamptz + n * interval '1 day', s || ' ' || k || ' ' || n, 0.5,
-    '{"levels": [1.5, 2]}'
+    '{"levels": [1.50, 2], "notes": []}'
   FROM unnest(ARRAY['BTCUSDT', 'ETHUSDT']) s, unnest(ARRAY['risk', 'trend', 'general']) k,
     generate_series(1, 10) n;
   INSERT INTO ai_insights (symbol, kind, time, summary) VALUES
@@ -79,7 +79,6 @@ describe("the statements of news and insights", function()
       for column, text in pairs(row) do
         if NUMBERS[column] then row[column] = number.from(text) end
       end
-      row.details = row.details and cjson.decode(row.details)
     end
     return rows
   end
@@ -175,8 +174,9 @@ describe("the statements of news and insights", function()
     local trend = ask("latest", { kind = "trend" }, { symbol = "BTCUSDT" })
     assert.same({
       symbol = "BTCUSDT", kind = "trend", time = 1704931200000, summary = "BTCUSDT trend 10",
-      confidence = 0.5, details = { levels = { 1.5, 2 } },
+      confidence = 0.5, details = { levels = { 1.5, 2 }, notes = {} },
     }, trend.body)
+    assert.matches('"details":{"notes": [], "levels": [1.50, 2]}', trend.text, 1, true)
     assert.equal(404, ask("latest", { kind = "none" }, { symbol = "BTCUSDT" }).status)
   end)
 

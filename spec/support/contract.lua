@@ -189,9 +189,15 @@ says("number with a trailing zero", "[0.10]")
 says("numbers that are equal", "true true")
 breaks("number from words", "a decimal number expected")
 
+says("raw", '[{"b": [], "a":1.50},12345678901234567890]')
+breaks("raw that is no JSON", "json: ")
+breaks("raw from a table", "json: expected JSON text, got a table")
+stores("json from raw", { json = '{"a":[1,2]}' })
+
 says("iso", "2024-01-01T00:00:00.123Z")
 says("iso before 1970", "1969-12-31T23:59:59.999Z")
-says("parse", "[1704067200000,1704067200123,1704060000000,1709210096000]")
+says("parse", "[1704067200000,1704067200123,1704060000000,1709210096000,1704067200000,"
+  .. "1704067200000,1704067200500,1704072600000,1704063600000]")
 says("parse what is no time", "none")
 says("months", "2024-02-29T12:00:00.000Z 2023-11-30T12:00:00.000Z 2025-02-28T12:00:00.000Z")
 says("env", "news")

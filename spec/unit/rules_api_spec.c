@@ -31,6 +31,13 @@ static void encodes_json_with_keys_in_order(void **context)
         {"return cs.json.encode({ 1 / 0, -1 / 0, 0 / 0 })", "[null,null,null]"},
         {"return cs.json.encode('a\\0\\n\"\\\\\\xff')", "\"a\\u0000\\n\\\"\\\\\xef\xbf\xbd\""},
         {"return cs.json.encode(cs.json.number('0.10'))", "0.10"},
+        {"return cs.json.encode({ a = cs.json.raw('{\"b\": [], \"c\":1.50}') })",
+         "{\"a\":{\"b\": [], \"c\":1.50}}"},
+        {"return cs.json.raw('[1,]')", "streams/x.lua:3: json: no JSON value begins so (byte 3)"},
+        {"return cs.json.raw('\"\\xff\"')",
+         "streams/x.lua:3: json: the text is not UTF-8 (byte 1)"},
+        {"return cs.json.raw(5)", "streams/x.lua:3: json: expected JSON text, got a number"},
+        {"return getmetatable(cs.json.raw('1'))", "false"},
         {"return cs.json.encode({ a = { [1] = 1, x = 2 } })",
          "json: a table has numbers as keys, but not 1 to n (mark it with cs.json.array, or use "
          "strings)"},

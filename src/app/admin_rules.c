@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "app/fit.h"
 #include "base/memory.h"
 
 struct admin_rules {
@@ -95,7 +96,7 @@ static void on_check_schema(struct schema *schema, const struct error *trouble, 
         check_answer(check, true, "not checked, the database is away", NULL);
         return;
     }
-    bool fits = reload_check_schema(schema, rules_generation_def(check->candidate), &err);
+    bool fits = fit_check(schema, rules_generation_def(check->candidate), &err);
     schema_release(schema);
     check_answer(check, fits, "checked", &err);
 }
@@ -126,7 +127,7 @@ static void on_post_check(struct admin_request *request, void *arg)
     check->request = request;
     check->candidate = candidate;
     size_t n;
-    const char **tables = reload_tables(rules_generation_def(candidate), &n);
+    const char **tables = fit_tables(rules_generation_def(candidate), &n);
     control_load_schema(admin->control, tables, n, on_check_schema, check);
     free(tables);
 }

@@ -6,6 +6,7 @@
 
 #include "app/app.h"
 #include "app/ask.h"
+#include "app/fit.h"
 #include "app/reload.h"
 
 #define HEALTH_TIMEOUT_S 3
@@ -47,7 +48,7 @@ static struct schema_answer read_schema(const struct settings *settings,
     char *database = settings_database(settings);
     struct control *control = control_new(answer.base, database, settings->db_connect_timeout_ms);
     size_t n;
-    const char **tables = reload_tables(def, &n);
+    const char **tables = fit_tables(def, &n);
 
     control_load_schema(control, tables, n, on_schema, &answer);
     event_base_dispatch(answer.base);
@@ -68,7 +69,7 @@ int command_check(const struct settings *settings)
     const struct rules_def *def = rules_generation_def(generation);
     int code = EXIT_OK;
     struct schema_answer answer = read_schema(settings, def);
-    if (answer.schema && !reload_check_schema(answer.schema, def, &err))
+    if (answer.schema && !fit_check(answer.schema, def, &err))
         code = command_fail(EXIT_FAILED, &err);
     else
         printf("ok: %zu files, %zu streams, %zu endpoints, examples passed, hash %.12s; %s%s\n",

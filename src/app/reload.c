@@ -5,6 +5,7 @@
 #include <string.h>
 #include <utlist.h>
 
+#include "app/fit.h"
 #include "app/history.h"
 #include "app/rules_status.h"
 #include "base/log.h"
@@ -61,8 +62,9 @@ static void run(struct reload *reload, struct request request);
 static const char *cause_name(enum reload_cause cause)
 {
     static const char *const names[] = {
-        [RELOAD_START] = "start", [RELOAD_FILES] = "files changed", [RELOAD_SIGNAL] = "SIGHUP",
-        [RELOAD_ADMIN] = "admin", [RELOAD_ROLLBACK] = "rollback",
+        [RELOAD_START] = "start",       [RELOAD_FILES] = "files changed",
+        [RELOAD_SIGNAL] = "SIGHUP",     [RELOAD_ADMIN] = "admin",
+        [RELOAD_ROLLBACK] = "rollback", [RELOAD_TABLES] = "tables are known",
     };
     return names[cause];
 }
@@ -237,6 +239,7 @@ static void publish(struct reload *reload, struct rules_generation *generation,
         history_push(&reload->history, rules_snapshot_copy(earlier->snapshot));
         reload->held_back[0] = '\0';
     }
+    fit_mark_resting(generation, reload->schema);
     if (reload->schema)
         reload->options.on_schema(reload->schema, reload->options.arg);
     rules_registry_publish(reload->options.registry, generation, earlier ? earlier->number + 1 : 1);
@@ -256,30 +259,6 @@ static void publish(struct reload *reload, struct rules_generation *generation,
 
 /* ---- checking against the schema ---- */
 
-bool reload_check_schema(const struct schema *schema, const struct rules_def *def,
-                         struct error *err)
-{
-    if (!schema_check_migrations(schema, err))
-        return false;
-    for (size_t i = 0; i < def->n_streams; i++)
-        for (size_t t = 0; t < def->streams[i].n_tables; t++)
-            if (!schema_check_table(schema, &def->streams[i].tables[t], err))
-                return error_context(err, "%s", def->streams[i].file);
-    return true;
-}
-
-const char **reload_tables(const struct rules_def *def, size_t *n)
-{
-    const char **names = NULL;
-    *n = 0;
-    for (size_t i = 0; i < def->n_streams; i++)
-        for (size_t t = 0; t < def->streams[i].n_tables; t++) {
-            names = memory_resize(names, (*n + 1) * sizeof *names);
-            names[(*n)++] = def->streams[i].tables[t].name;
-        }
-    return names;
-}
-
 /* Reads the tables of the current generation and of the candidate: a batch of the current one may
  * still be on its way. */
 static void load_schema(struct reload *reload,
@@ -287,10 +266,10 @@ static void load_schema(struct reload *reload,
 {
     size_t n_current = 0, n_candidate = 0;
     const char **current =
-        reload->current ? reload_tables(rules_generation_def(reload->current), &n_current) : NULL;
-    const char **candidate =
-        reload->candidate ? reload_tables(rules_generation_def(reload->candidate), &n_candidate)
-                          : NULL;
+        reload->current ? fit_tables(rules_generation_def(reload->current), &n_current) : NULL;
+    const char **candidate = reload->candidate
+                                 ? fit_tables(rules_generation_def(reload->candidate), &n_candidate)
+                                 : NULL;
     const char **all = memory_zero(n_current + n_candidate + 1, sizeof *all);
 
     if (n_current)
@@ -370,8 +349,7 @@ static void on_candidate_schema(struct schema *schema, const struct error *troub
     else
         log_warn("rules", "cannot read the schema (%s): %s", trouble->text,
                  reload->schema ? "checking against the one last seen" : "to be checked later");
-    if (!reload->schema ||
-        reload_check_schema(reload->schema, rules_generation_def(candidate), &err)) {
+    if (!reload->schema || fit_check(reload->schema, rules_generation_def(candidate), &err)) {
         publish(reload, candidate, request.cause, schema != NULL);
         finish(reload, &request, RELOAD_PUBLISHED, hash, NULL);
         return;
@@ -409,6 +387,9 @@ static bool is_settled(const struct reload *reload, const struct request *reques
 {
     if (request->force || request->cause == RELOAD_ROLLBACK)
         return false;
+    bool asked = request->cause == RELOAD_ADMIN || request->cause == RELOAD_SIGNAL;
+    if (reload->current && asked && fit_any_rests(reload->current))
+        return false; /* their tables may exist by now */
     if (reload->current && strcmp(hash, reload->current->snapshot->hash) == 0)
         *outcome = RELOAD_UNCHANGED;
     else if (strcmp(hash, reload->held_back) == 0)
@@ -532,13 +513,15 @@ static void on_current_schema(struct schema *schema, const struct error *trouble
         return;
     }
     take_schema(reload, schema);
-    if (reload_check_schema(schema, rules_generation_def(reload->current), &err)) {
+    if (fit_check(schema, rules_generation_def(reload->current), &err)) {
         reload->verified = true;
         log_info("rules", "generation %llu fits the schema",
                  (unsigned long long)reload->current->number);
         reload->options.on_schema(schema, reload->options.arg);
         record_current(reload);
         refresh_status(reload);
+        if (fit_could_wake(reload->current, schema))
+            reload_request(reload, RELOAD_TABLES, true, NULL, NULL);
         return;
     }
     if (!history_newest(&reload->history)) {

@@ -33,6 +33,8 @@ enum reload_cause {
     RELOAD_ADMIN,    /* POST /admin/rules/reload */
     RELOAD_ROLLBACK, /* POST /admin/rules/rollback, or a generation that turned out not to fit the
                         schema */
+    RELOAD_TABLES,   /* the schema became known after the start, and streams rest whose tables exist
+                      */
 };
 
 enum reload_outcome {
@@ -73,14 +75,6 @@ struct reload_options {
 
 /* The limits and surroundings that rules run under, from the settings. */
 struct rules_options reload_rules_options(const struct settings *settings, struct metrics *metrics);
-
-/* Migrations are applied and every table of every stream fits. `err` names the file. */
-bool reload_check_schema(const struct schema *schema, const struct rules_def *def,
-                         struct error *err) __attribute__((warn_unused_result));
-
-/* Tables that the definitions name, into a new array (free() it, not the names); the count in *n.
- */
-const char **reload_tables(const struct rules_def *def, size_t *n);
 
 struct reload *reload_new(const struct reload_options *options);
 void reload_free(struct reload *reload);

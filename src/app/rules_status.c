@@ -80,7 +80,7 @@ static void append_member(struct buffer *json, const char *name, const char *tex
     buffer_append_json(json, bytes_of_string(text));
 }
 
-static void append_stream(const struct stream_def *stream, struct buffer *json)
+static void append_stream(const struct stream_def *stream, bool live, struct buffer *json)
 {
     buffer_append_string(json, "{");
     append_member(json, "name", stream->name);
@@ -88,7 +88,7 @@ static void append_stream(const struct stream_def *stream, struct buffer *json)
     append_member(json, "topic", stream->topic);
     buffer_append_string(json, ",");
     append_member(json, "file", stream->file);
-    buffer_append_string(json, "}");
+    buffer_printf(json, ",\"live\":%s}", live ? "true" : "false");
 }
 
 static void append_endpoint(const struct endpoint_def *endpoint, struct buffer *json)
@@ -116,7 +116,7 @@ void rules_status_describe_generation(const struct rules_generation *generation,
     buffer_append_string(json, "],\"streams\":[");
     for (size_t i = 0; i < def->n_streams; i++) {
         buffer_append_string(json, i ? "," : "");
-        append_stream(&def->streams[i], json);
+        append_stream(&def->streams[i], !generation->resting[i], json);
     }
     buffer_append_string(json, "],\"endpoints\":[");
     for (size_t i = 0; i < def->n_endpoints; i++) {

@@ -61,11 +61,18 @@ static struct bytes clean(struct arena *arena, struct bytes text)
     return bytes_of(copy, size);
 }
 
-static size_t count_streams(const struct rules_def *def, const char *topic)
+static bool reads(const struct rules_generation *generation, const struct rules_def *def,
+                  size_t stream, const char *topic)
+{
+    return !generation->resting[stream] && strcmp(def->streams[stream].topic, topic) == 0;
+}
+
+static size_t count_streams(const struct rules_generation *generation, const struct rules_def *def,
+                            const char *topic)
 {
     size_t count = 0;
     for (size_t i = 0; i < def->n_streams; i++)
-        count += strcmp(def->streams[i].topic, topic) == 0;
+        count += reads(generation, def, i, topic);
     return count;
 }
 
@@ -75,7 +82,7 @@ static void map_message(struct load *load, struct rules_state *state, struct ent
     struct arena *arena = &load->batch.arena;
     struct part *part = entry->parts;
     for (size_t i = 0; i < def->n_streams; i++) {
-        if (strcmp(def->streams[i].topic, entry->message.topic) != 0)
+        if (!reads(load->generation, def, i, entry->message.topic))
             continue;
         part->stream = &def->streams[i];
         rules_map(state, i, &entry->message, arena, &part->mapped);
@@ -106,7 +113,7 @@ static bool add_message(struct gather *gather, struct load *load, struct partiti
         return false; /* it has been gathered */
     take_generation(gather, load);
     struct rules_state *state = load->generation->states[gather->slot];
-    size_t n_streams = count_streams(rules_state_def(state), partition->topic);
+    size_t n_streams = count_streams(load->generation, rules_state_def(state), partition->topic);
     if (n_streams == 0) {
         leave(partition);
         return false;

@@ -16,12 +16,13 @@ static bool has(char *const *topics, size_t n_topics, const char *topic)
 }
 
 /* Each topic once: several streams may read one. */
-static char **list_topics(const struct rules_def *def, size_t *n_topics)
+static char **list_topics(const struct rules_generation *generation, size_t *n_topics)
 {
+    const struct rules_def *def = rules_generation_def(generation);
     char **topics = memory_zero(def->n_streams + 1, sizeof(*topics));
     *n_topics = 0;
     for (size_t i = 0; i < def->n_streams; i++)
-        if (!has(topics, *n_topics, def->streams[i].topic))
+        if (!generation->resting[i] && !has(topics, *n_topics, def->streams[i].topic))
             topics[(*n_topics)++] = memory_string(def->streams[i].topic);
     return topics;
 }
@@ -69,7 +70,7 @@ void subscription_follow(struct subscription *subscription, struct rules_registr
         return;
 
     size_t n_topics;
-    char **topics = list_topics(rules_generation_def(generation), &n_topics);
+    char **topics = list_topics(generation, &n_topics);
     if (subscription->generation == 0 || !are_same(subscription, topics, n_topics))
         change(subscription, consumer, topics, n_topics);
     else

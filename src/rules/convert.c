@@ -230,7 +230,7 @@ static bool take_json(struct taker *taker, int index, struct value *value, struc
         return true;
     }
     if (!lua_istable(L, index) && !lua_isnumber(L, index) && !lua_isboolean(L, index) &&
-        !rules_number_text(L, index).data)
+        !rules_number_text(L, index).data && !rules_raw_text(L, index).data)
         return wrong(taker, index, "JSON", reason);
     struct buffer *scratch = &rules_state_of(L)->scratch;
     buffer_clear(scratch);

@@ -35,6 +35,8 @@ struct rules_generation *rules_generation_build(struct rules_snapshot *snapshot,
         if (i == 0 && !rules_state_run_examples(generation->states[0], err))
             goto failed;
     }
+    generation->resting =
+        memory_zero(rules_generation_def(generation)->n_streams + 1, sizeof *generation->resting);
     return generation;
 
 failed:
@@ -51,6 +53,7 @@ void rules_generation_free(struct rules_generation *generation)
             rules_state_free(generation->states[i]);
     }
     free(generation->states);
+    free(generation->resting);
     rules_snapshot_free(generation->snapshot);
     free(generation);
 }

@@ -14,7 +14,9 @@ struct rules_generation {
     int64_t published_at_ms;
     struct rules_state **states; /* one for each slot; a thread touches only its own */
     size_t n_slots;
-    int holds;                             /* under the registry's lock */
+    bool *resting; /* by stream: passed over, since its tables do not exist here; written before it
+                      is published, only read afterwards */
+    int holds;     /* under the registry's lock */
     struct rules_generation *next_retired; /* the registry's */
 };
 

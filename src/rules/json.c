@@ -10,6 +10,7 @@
 
 /* Keys of the registry. */
 #define NUMBER "rules.json.number" /* metatable of number objects */
+#define RAW    "rules.json.raw"    /* metatable of JSON text that is encoded as it is */
 #define ARRAY  "rules.json.array"  /* metatable of tables that are arrays even when empty */
 
 #define EXACT_WHOLE_MAX 9007199254740992.0 /* 2^53 */
@@ -26,25 +27,55 @@ bool rules_is_null(lua_State *L, int index)
     return lua_islightuserdata(L, index) && !lua_touserdata(L, index);
 }
 
-void rules_push_number_object(lua_State *L, struct bytes text)
+/* A userdata that keeps a text; `key` of its metatable says what it is the text of. */
+static void push_text_object(lua_State *L, struct bytes text, const char *key)
 {
     char *copy = lua_newuserdata(L, text.size + 1);
     memcpy(copy, text.data, text.size);
     copy[text.size] = '\0';
-    lua_getfield(L, LUA_REGISTRYINDEX, NUMBER);
+    lua_getfield(L, LUA_REGISTRYINDEX, key);
     lua_setmetatable(L, -2);
+}
+
+static struct bytes object_text(lua_State *L, int index, const char *key)
+{
+    if (lua_type(L, index) != LUA_TUSERDATA || !lua_getmetatable(L, index))
+        return (struct bytes){0};
+    lua_getfield(L, LUA_REGISTRYINDEX, key);
+    bool is_one = lua_rawequal(L, -1, -2);
+    lua_pop(L, 2);
+    if (!is_one)
+        return (struct bytes){0};
+    return bytes_of(lua_touserdata(L, index), lua_objlen(L, index) - 1);
+}
+
+void rules_push_number_object(lua_State *L, struct bytes text)
+{
+    push_text_object(L, text, NUMBER);
 }
 
 struct bytes rules_number_text(lua_State *L, int index)
 {
-    if (lua_type(L, index) != LUA_TUSERDATA || !lua_getmetatable(L, index))
-        return (struct bytes){0};
-    lua_getfield(L, LUA_REGISTRYINDEX, NUMBER);
-    bool is_number = lua_rawequal(L, -1, -2);
-    lua_pop(L, 2);
-    if (!is_number)
-        return (struct bytes){0};
-    return bytes_of(lua_touserdata(L, index), lua_objlen(L, index) - 1);
+    return object_text(L, index, NUMBER);
+}
+
+struct bytes rules_raw_text(lua_State *L, int index)
+{
+    return object_text(L, index, RAW);
+}
+
+/* cs.json.raw(text): JSON that goes into other JSON as it is. */
+static int l_raw(lua_State *L)
+{
+    struct error err;
+    struct bytes text;
+    if (lua_type(L, 1) != LUA_TSTRING)
+        return luaL_error(L, "json: expected JSON text, got a %s", luaL_typename(L, 1));
+    text.data = lua_tolstring(L, 1, &text.size);
+    if (!rules_json_check(L, text, &err))
+        return luaL_error(L, "json: %s", err.text);
+    push_text_object(L, text, RAW);
+    return 1;
 }
 
 static struct value numeric_of(lua_State *L, int index)
@@ -196,10 +227,12 @@ void rules_json_open(lua_State *L)
                                               {"__le", l_number_le},
                                               {"__tostring", l_number_tostring},
                                               {NULL, NULL}};
+    static const luaL_Reg raw_methods[] = {{NULL, NULL}};
     static const luaL_Reg array_methods[] = {{NULL, NULL}};
     static const luaL_Reg null_methods[] = {{"__tostring", l_null_tostring}, {NULL, NULL}};
     rules_decoder_open(L);
     new_metatable(L, NUMBER, number_methods);
+    new_metatable(L, RAW, raw_methods);
     new_metatable(L, ARRAY, array_methods);
     rules_push_null(L);
     new_metatable(L, NULL, null_methods);
@@ -209,11 +242,9 @@ void rules_json_open(lua_State *L)
 
 void rules_json_push_api(lua_State *L)
 {
-    static const luaL_Reg functions[] = {{"encode", l_encode},
-                                         {"decode", l_decode},
-                                         {"array", l_array},
-                                         {"number", l_number},
-                                         {NULL, NULL}};
+    static const luaL_Reg functions[] = {{"encode", l_encode}, {"decode", l_decode},
+                                         {"array", l_array},   {"number", l_number},
+                                         {"raw", l_raw},       {NULL, NULL}};
     lua_newtable(L);
     for (const luaL_Reg *function = functions; function->name; function++) {
         lua_pushcfunction(L, function->func);

@@ -43,6 +43,8 @@ bool rules_is_null(lua_State *L, int index);
 void rules_push_number_object(lua_State *L, struct bytes text);
 /* Its text, or absent when the value at `index` is none. */
 struct bytes rules_number_text(lua_State *L, int index);
+/* The text of what cs.json.raw made, or absent when the value at `index` is none. */
+struct bytes rules_raw_text(lua_State *L, int index);
 
 /* The functions of cs.json; pushed as one table. */
 void rules_json_push_api(lua_State *L);

@@ -186,6 +186,8 @@ static void encode_value(struct encoder *encoder, int index)
     }
     text = rules_number_text(L, index);
     if (!text.data)
+        text = rules_raw_text(L, index);
+    if (!text.data)
         luaL_error(L, "json: a %s has no JSON", luaL_typename(L, index));
     buffer_append(encoder->out, text.data, text.size);
     check_size(encoder);

@@ -51,9 +51,11 @@ local function iso(ms)
 end
 
 local function zone_ms(zone)
-  if zone == "Z" then return 0 end
-  local sign, hours, minutes = zone:match("^([+-])(%d%d):?(%d%d)$")
-  if not sign then return nil end
+  if zone == "" or zone == "Z" then return 0 end
+  local sign, hours, minutes = zone:match("^([+-])(%d%d):?(%d?%d?)$")
+  if not sign or #minutes == 1 then return nil end
+  hours, minutes = tonumber(hours), tonumber(minutes) or 0
+  if hours > 23 or minutes > 59 then return nil end
   return (sign == "-" and -1 or 1) * (hours * 3600000 + minutes * 60000)
 end
 
@@ -65,7 +67,7 @@ local function parse(text)
   local ms = days_of(year, month, day) * DAY_MS
   if rest == "" then return ms end
   local hour, minute, second, fraction, zone =
-    rest:match("^T(%d%d):(%d%d):(%d%d)(%.?%d*)(.+)$")
+    rest:match("^[T ](%d%d):(%d%d):(%d%d)(%.?%d*)(.*)$")
   local offset_ms = zone and zone_ms(zone)
   if not offset_ms or tonumber(hour) > 23 or tonumber(minute) > 59 or tonumber(second) > 59
     or fraction == "." or (fraction ~= "" and fraction:sub(1, 1) ~= ".") then
@@ -120,6 +122,13 @@ local function decode(text)
   return cjson.decode(text)
 end
 
+local function raw(text)
+  if type(text) ~= "string" then error("json: expected JSON text, got a " .. type(text), 2) end
+  local node, trouble = json.read(text)
+  if not node then error("json: " .. trouble, 2) end
+  return setmetatable({ text = text }, encode.RAW)
+end
+
 local api = {}
 
 -- options: env (name -> value), now_ms (the time that rules see; the clock's when nil), lines and
@@ -134,6 +143,7 @@ function api.make(options)
       encode = encode,
       decode = decode,
       number = number.from,
+      raw = raw,
       array = function(list) return setmetatable(list or {}, encode.ARRAY) end,
     },
     time = {

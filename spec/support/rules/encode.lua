@@ -4,6 +4,7 @@ local cjson = require "cjson"
 local number = require "spec.support.rules.number"
 
 local ARRAY = { __metatable = false } -- of tables that are arrays even when empty
+local RAW = { __metatable = false } -- of JSON text that is encoded as it is
 local MAX_DEPTH = 100
 
 local encode_value
@@ -45,6 +46,7 @@ end
 function encode_value(value, depth)
   if value == nil or value == cjson.null then return "null" end
   if number.is_object(value) then return tostring(value) end
+  if debug.getmetatable(value) == RAW then return value.text end
   if type(value) == "table" then return encode_table(value, depth + 1) end
   if type(value) == "string" then return (cjson.encode(value):gsub("\\/", "/")) end
   if type(value) == "boolean" then return tostring(value) end
@@ -53,6 +55,6 @@ function encode_value(value, depth)
   return number.shortest(value)
 end
 
-local encode = { ARRAY = ARRAY }
+local encode = { ARRAY = ARRAY, RAW = RAW }
 
 return setmetatable(encode, { __call = function(_, value) return encode_value(value, 0) end })

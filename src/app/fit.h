@@ -1,0 +1,27 @@
+/* Whether rules fit the live schema, and which of their streams rest in it. Main thread. */
+#ifndef APP_FIT_H
+#define APP_FIT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/error.h"
+#include "rules/generation.h"
+#include "store/schema.h"
+
+/* Tables that the definitions name, in a new array (free() it, not the names); the count in *n. */
+const char **fit_tables(const struct rules_def *def, size_t *n);
+
+/* Migrations are applied and every table of every stream that does not rest fits. `err` names the
+ * file. */
+bool fit_check(const struct schema *schema, const struct rules_def *def, struct error *err)
+    __attribute__((warn_unused_result));
+
+/* Marks the streams that rest: optional ones whose tables do not all exist, or are not known yet
+ * (schema NULL). Before the generation is published. */
+void fit_mark_resting(struct rules_generation *generation, const struct schema *schema);
+/* Whether a stream rests that would be live by this schema. */
+bool fit_could_wake(const struct rules_generation *generation, const struct schema *schema);
+bool fit_any_rests(const struct rules_generation *generation);
+
+#endif
