@@ -189,6 +189,118 @@ static void names_the_endpoint_for_people(void **context)
     rules_state_free(state);
 }
 
+/* Answers by what limit says. */
+static const char patient[] =
+    "return {\n"
+    "  method = 'GET', paths = { '/things/:symbol' },\n"
+    "  queries = {\n"
+    "    { sql = 'select 1', types = {} },\n"
+    "  },\n"
+    "  reply = function(req, params, results)\n"
+    "    local how = req.query.limit\n"
+    "    if how == 'always' or how == 'again' and not req.final then\n"
+    "      return nil, 'again', 19.5\n"
+    "    end\n"
+    "    if how == 'never' then return nil, 'again', 0 end\n"
+    "    if how == 'text' then return 200, 'x', { a = 1 } end\n"
+    "    if how == 'list' then return 200, { a = 1 }, { 1 } end\n"
+    "    if how == 'word' then return 200, { a = 1 }, 'b' end\n"
+    "    if how == 'empty' then return 200, {}, { b = 1 } end\n"
+    "    if how == 'none' then return 200, { a = 1 }, {} end\n"
+    "    return 200, { rows = #results[1], waited = req.waited_ms }, { a = 1, z = 2 }\n"
+    "  end,\n"
+    "  examples = {\n"
+    "    { request = { params = { symbol = 'a' }, query = { limit = 'again' } },\n"
+    "      results = { {} }, status = 200, body = { rows = 0, waited = 20 },\n"
+    "      volatile = { a = 1, z = 2 } },\n"
+    "  },\n"
+    "}\n";
+
+/* From the query to reply(), with no rows. */
+static int go_on(struct rules_call *call, struct reply *reply)
+{
+    struct query_params query;
+    const struct result nothing = {0};
+    assert_int_equal(rules_call_next(call, &query, reply), CALL_QUERY);
+    assert_true(rules_call_result(call, &nothing, reply));
+    assert_int_equal(rules_call_next(call, &query, reply), CALL_REPLY);
+    return rules_call_reply(call, reply);
+}
+
+static void runs_its_queries_again_when_reply_wants_to_wait(void **context)
+{
+    (void)context;
+    struct error err = {.text = ""};
+    struct rules_state *state = kit_endpoint(patient);
+    struct reply reply;
+    struct rules_call *call = begin(state, "again", &reply);
+    assert_int_equal(go_on(call, &reply), 20);
+    assert_true(rules_call_again(call, 21, false, &reply));
+    assert_int_equal(go_on(call, &reply), 20);
+    assert_true(rules_call_again(call, 45, true, &reply));
+    assert_int_equal(go_on(call, &reply), 0);
+    assert_int_equal(reply.status, 200);
+    assert_string_equal(reply.body.data, "{\"rows\":0,\"waited\":45,\"a\":1,\"z\":2}");
+    assert_int_equal(reply.lasting, strlen("{\"rows\":0,\"waited\":45"));
+    buffer_free(&reply.body);
+    rules_call_free(call);
+    if (!rules_state_run_examples(state, &err))
+        fail_msg("%s", err.text);
+    rules_state_free(state);
+}
+
+/* The answer to a call that is final. */
+static void answer_to(struct rules_state *state, const char *limit, struct reply *reply)
+{
+    struct rules_call *call = begin(state, limit, reply);
+    assert_true(rules_call_again(call, 0, true, reply));
+    assert_int_equal(go_on(call, reply), 0);
+    rules_call_free(call);
+}
+
+static void breaks_when_it_waits_beyond_the_end_or_for_nothing(void **context)
+{
+    (void)context;
+    struct rules_state *state = kit_endpoint(patient);
+    struct reply reply;
+    answer_to(state, "always", &reply);
+    assert_true(reply.failed);
+    assert_non_null(strstr(reply.err.text, "again was returned although req.final"));
+    buffer_free(&reply.body);
+    answer_to(state, "never", &reply);
+    assert_true(reply.failed);
+    assert_non_null(strstr(reply.err.text, "expected milliseconds above 0"));
+    buffer_free(&reply.body);
+    rules_state_free(state);
+}
+
+static void adds_fields_to_an_object_only(void **context)
+{
+    (void)context;
+    static const char *const BROKEN[][2] = {
+        {"text", "fields follow a body that is no object"},
+        {"list", "a list follows the body, expected fields"},
+        {"word", "a string follows the body, expected a table"},
+    };
+    struct rules_state *state = kit_endpoint(patient);
+    struct reply reply;
+    for (size_t i = 0; i < 3; i++) {
+        answer_to(state, BROKEN[i][0], &reply);
+        assert_true(reply.failed);
+        assert_non_null(strstr(reply.err.text, BROKEN[i][1]));
+        assert_string_equal(reply.body.data, "{\"error\":\"Internal server error\"}");
+        buffer_free(&reply.body);
+    }
+    answer_to(state, "empty", &reply);
+    assert_string_equal(reply.body.data, "{\"b\":1}");
+    assert_int_equal(reply.lasting, 1);
+    buffer_free(&reply.body);
+    answer_to(state, "none", &reply);
+    assert_string_equal(reply.body.data, "{\"a\":1}");
+    buffer_free(&reply.body);
+    rules_state_free(state);
+}
+
 static void runs_the_examples(void **context)
 {
     (void)context;
@@ -206,6 +318,9 @@ int main(void)
         cmocka_unit_test(answers_at_once_when_request_refuses),
         cmocka_unit_test(answers_500_when_the_rule_breaks_and_says_why_to_the_log),
         cmocka_unit_test(answers_between_two_queries),
+        cmocka_unit_test(runs_its_queries_again_when_reply_wants_to_wait),
+        cmocka_unit_test(breaks_when_it_waits_beyond_the_end_or_for_nothing),
+        cmocka_unit_test(adds_fields_to_an_object_only),
         cmocka_unit_test(names_the_endpoint_for_people),
         cmocka_unit_test(runs_the_examples),
     };

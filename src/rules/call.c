@@ -42,10 +42,11 @@ void rules_append_fields(lua_State *L, int index, struct buffer *object)
         luaL_error(L, "a list follows the body, expected fields");
     if (begin == 0)
         return;
+    bool has_fields = object->size > begin + 2;
     object->data[begin] = ',';
-    if (object->size == begin + 2) { /* no fields */
-        object->data[begin] = '}';
-        object->size--;
+    if (!has_fields) {
+        object->size = begin;
+        buffer_append_byte(object, '}');
     }
 }
 
