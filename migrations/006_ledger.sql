@@ -70,14 +70,17 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     SELECT string_agg(replace(v, '/', '//'), '/' ORDER BY i) FROM unnest(p_values) WITH ORDINALITY AS u(v, i)
 $$;
 
--- Widens the ranges by those of a batch: one array element for each series and day. A range that lies within 65,536 numbers
--- of one of its day's ranges is merged into it.
+-- Widens the ranges by those of a batch: one array element for each series and day. What lies within 65,536 numbers of one
+-- of its day's ranges, and no other day's range begins in between, is merged into it; else it opens a range of its own: a late
+-- candle of an old day must not make that day's range lie over all the days since, which a page would then have to open. A day
+-- has at most 32 ranges for that reason, then the nearest is widened.
 CREATE OR REPLACE FUNCTION ledger_widen(
     p_tables text[], p_series text[], p_days date[], p_min_seqs bigint[], p_max_seqs bigint[],
     p_min_times timestamptz[], p_max_times timestamptz[]) RETURNS void
 LANGUAGE plpgsql AS $$
 DECLARE
     reach CONSTANT bigint := 65536;
+    ranges_max CONSTANT bigint := 32;
     r record;
     near record;
 BEGIN
@@ -90,7 +93,19 @@ BEGIN
         FROM sequence_ranges g
         WHERE g.table_name = r.table_name AND g.series = r.series AND g.day = r.day
           AND g.min_seq - reach <= r.max_seq AND g.max_seq >= r.min_seq - reach
+          AND NOT EXISTS (
+              SELECT FROM sequence_ranges o
+              WHERE o.table_name = r.table_name AND o.series = r.series AND o.day <> r.day
+                AND o.min_seq > least(g.max_seq, r.max_seq) AND o.min_seq < greatest(g.min_seq, r.min_seq))
         ORDER BY g.min_seq LIMIT 1 FOR UPDATE;
+        IF NOT FOUND AND ranges_max <= (
+            SELECT count(*) FROM sequence_ranges g
+            WHERE g.table_name = r.table_name AND g.series = r.series AND g.day = r.day) THEN
+            SELECT g.min_seq, g.max_seq, g.min_time, g.max_time INTO near
+            FROM sequence_ranges g
+            WHERE g.table_name = r.table_name AND g.series = r.series AND g.day = r.day
+            ORDER BY greatest(g.min_seq - r.max_seq, r.min_seq - g.max_seq), g.min_seq LIMIT 1 FOR UPDATE;
+        END IF;
         IF NOT FOUND THEN
             INSERT INTO sequence_ranges AS g
             VALUES (r.table_name, r.series, r.day, r.min_seq, r.max_seq, r.min_time, r.max_time)
@@ -159,7 +174,7 @@ END $$;
 CREATE OR REPLACE FUNCTION ledger_missing(
     p_group text, p_table text, p_series text, p_topics text[], p_from bigint, p_to bigint)
 RETURNS TABLE (from_seq bigint, to_seq bigint, reason text)
-LANGUAGE plpgsql STABLE SET plan_cache_mode = force_generic_plan AS $$
+LANGUAGE plpgsql STABLE ROWS 4 SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     pieces_max CONSTANT bigint := 1000;
     ingested bigint := ledger_ingested(p_group, p_table, p_series, p_topics);
@@ -223,7 +238,7 @@ END $$;
 CREATE OR REPLACE FUNCTION ledger_page(
     p_table text, p_series text, p_from bigint, p_to bigint, p_days int)
 RETURNS TABLE (page_to bigint, from_ms bigint[], to_ms bigint[])
-LANGUAGE plpgsql STABLE SET plan_cache_mode = force_generic_plan AS $$
+LANGUAGE plpgsql STABLE ROWS 1 SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     r record;
     days date[] := '{}';
@@ -281,7 +296,7 @@ END $$;
 -- with partitions from the ranges, without opening one (a number that was superseded there counts too). NULL: there are none.
 CREATE OR REPLACE FUNCTION ledger_ends(p_table text, p_columns text[], p_values text[], p_sequence text)
 RETURNS TABLE (oldest bigint, newest bigint)
-LANGUAGE plpgsql STABLE SET plan_cache_mode = force_generic_plan AS $$
+LANGUAGE plpgsql STABLE ROWS 1 SET plan_cache_mode = force_generic_plan AS $$
 BEGIN
     IF ledger_is_plain(p_table) THEN
         RETURN QUERY EXECUTE format(
