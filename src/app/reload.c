@@ -5,8 +5,8 @@
 #include <string.h>
 #include <utlist.h>
 
+#include "app/archive.h"
 #include "app/fit.h"
-#include "app/history.h"
 #include "app/rules_status.h"
 #include "base/log.h"
 #include "base/memory.h"
@@ -14,6 +14,8 @@
 
 #define CHECK_AGAIN_MIN_MS 500 /* first wait before the database is asked again */
 #define CHECK_AGAIN_MAX_MS 5000
+
+#define WORDS_HELD_BACK "the files on disk were rolled back and have not changed since"
 
 enum reload_state { STARTING, IDLE, CHECKING };
 
@@ -27,8 +29,9 @@ struct waiter {
 struct request {
     enum reload_cause cause;
     bool force;
-    bool fell_back; /* the candidate is not what was asked for: the files on disk did not serve */
+    bool keeps_failure; /* what failed before it stays said: it puts earlier rules into force */
     struct waiter *waiters;
+    struct request *next;
 };
 
 struct reload {
@@ -37,18 +40,13 @@ struct reload {
     enum reload_state state;
     struct request running;             /* CHECKING: what asked for the candidate */
     struct rules_generation *candidate; /* CHECKING: built, not published */
-    bool has_pending;                   /* asked for while not IDLE; runs next */
-    struct request pending;
+    struct request *pending;            /* asked for while not IDLE, in their order */
 
     struct rules_generation *current; /* held through the registry; NULL before the first */
     struct schema *schema;            /* last seen; NULL before the database was first reached */
     bool verified;                    /* `current` fits a schema that was read since it was built */
-    bool recorded;                    /* `current` is in rule_generations */
-    bool stored_known;      /* rule_generations was read: history and held_back are complete */
-    struct history history; /* what a rollback can reach */
-    char
-        newest_stored[SHA256_HEX_SIZE]; /* hash of the newest row of rule_generations, "" unknown */
-    char held_back[SHA256_HEX_SIZE];    /* hash that was rolled back; "": none */
+    bool was_verified;                /* any generation ever did */
+    struct archive archive;
 
     struct rules_watch *watch;
     struct event *again; /* asks the database again */
@@ -109,7 +107,7 @@ bool reload_is_ready(struct reload *reload, struct buffer *reasons)
 void reload_describe(const struct reload *reload, struct buffer *json)
 {
     const struct rules_generation *current = reload->current;
-    const struct rules_snapshot *earlier = history_newest(&reload->history);
+    const struct rules_snapshot *earlier = history_newest(&reload->archive.history);
 
     buffer_printf(json, "{\"generation\":%llu,",
                   current ? (unsigned long long)current->number : 0ULL);
@@ -157,11 +155,12 @@ static void log_outcome(const struct reload *reload, enum reload_cause cause,
 
 static void run_pending(struct reload *reload)
 {
-    if (!reload->has_pending)
+    struct request *first = reload->pending;
+    if (!first)
         return;
-    struct request next = reload->pending;
-    reload->has_pending = false;
-    reload->pending.waiters = NULL;
+    struct request next = *first;
+    LL_DELETE(reload->pending, first);
+    free(first);
     run(reload, next);
 }
 
@@ -175,7 +174,7 @@ static void finish(struct reload *reload, struct request *request, enum reload_o
     log_outcome(reload, request->cause, outcome, hash, err);
     if (outcome == RELOAD_FAILED)
         rules_status_fail(&reload->status, cause_name(request->cause), hash, err);
-    else if (outcome != RELOAD_HELD_BACK && !request->fell_back)
+    else if (outcome != RELOAD_HELD_BACK && !request->keeps_failure)
         reload->status.has_failure = false;
     rules_status_count(&reload->status, outcome_name(outcome));
     refresh_status(reload);
@@ -183,7 +182,7 @@ static void finish(struct reload *reload, struct request *request, enum reload_o
     run_pending(reload);
 }
 
-/* ---- rule_generations ---- */
+/* ---- the database, again ---- */
 
 static void ask_again_later(struct reload *reload)
 {
@@ -194,50 +193,29 @@ static void ask_again_later(struct reload *reload)
         reload->again_ms = CHECK_AGAIN_MAX_MS;
 }
 
-static void on_recorded(bool ok, const struct error *err, void *arg)
+static void on_behind(void *arg)
 {
-    struct reload *reload = arg;
-    if (ok) {
-        reload->recorded = true;
-        snprintf(reload->newest_stored, sizeof reload->newest_stored, "%s",
-                 reload->current->snapshot->hash);
-        return;
-    }
-    log_warn("rules", "generation not recorded in rule_generations yet: %s", err->text);
-    ask_again_later(reload);
-}
-
-static void record_current(struct reload *reload)
-{
-    struct buffer files = {0};
-    rules_snapshot_to_json(reload->current->snapshot, &files);
-    control_save_generation(reload->options.control, reload->current->snapshot->hash,
-                            buffer_bytes(&files), on_recorded, reload);
-    buffer_free(&files);
-}
-
-static void on_marked(bool ok, const struct error *err, void *arg)
-{
-    (void)arg;
-    if (!ok)
-        log_warn("rules",
-                 "the rollback is not recorded, a restart would load the files on disk: %s",
-                 err->text);
+    ask_again_later(arg);
 }
 
 /* ---- publish ---- */
+
+static void note_verified(struct reload *reload)
+{
+    reload->verified = true;
+    reload->was_verified = true;
+    archive_record(&reload->archive, reload->current->snapshot);
+}
 
 static void publish(struct reload *reload, struct rules_generation *generation,
                     enum reload_cause cause, bool verified)
 {
     struct rules_generation *earlier = reload->current;
     if (cause == RELOAD_ROLLBACK) {
-        snprintf(reload->held_back, sizeof reload->held_back, "%s", earlier->snapshot->hash);
-        control_mark_generation(reload->options.control, reload->held_back, "rolled_back",
-                                on_marked, reload);
-    } else if (earlier) {
-        history_push(&reload->history, rules_snapshot_copy(earlier->snapshot));
-        reload->held_back[0] = '\0';
+        archive_hold_back(&reload->archive, earlier->snapshot);
+    } else if (earlier && strcmp(generation->snapshot->hash, earlier->snapshot->hash) != 0) {
+        history_push(&reload->archive.history, rules_snapshot_copy(earlier->snapshot));
+        archive_let_go(&reload->archive);
     }
     fit_mark_resting(generation, reload->schema);
     if (reload->schema)
@@ -248,12 +226,11 @@ static void publish(struct reload *reload, struct rules_generation *generation,
         rules_registry_release(reload->options.registry, earlier);
     if (reload->schema)
         reload->options.on_schema(reload->schema, reload->options.arg);
-    history_forget(&reload->history, reload->current->snapshot->hash);
-    reload->verified = verified;
-    reload->recorded = strcmp(reload->newest_stored, reload->current->snapshot->hash) == 0;
-    if (verified && !reload->recorded)
-        record_current(reload);
-    if (!verified)
+    history_forget(&reload->archive.history, reload->current->snapshot->hash);
+    reload->verified = false;
+    if (verified)
+        note_verified(reload);
+    else
         ask_again_later(reload);
 }
 
@@ -299,8 +276,8 @@ static void fall_back(struct reload *reload, struct request *request, const char
     struct error trouble = {""};
     struct rules_snapshot *snapshot;
     rules_status_fail(&reload->status, cause_name(request->cause), hash, err);
-    request->fell_back = true;
-    while ((snapshot = history_pop(&reload->history))) {
+    request->keeps_failure = true;
+    while ((snapshot = history_pop(&reload->archive.history))) {
         log_error("rules",
                   "the rules on disk do not serve: %s; taking the last good generation, hash %.12s",
                   err->text, snapshot->hash);
@@ -310,7 +287,7 @@ static void fall_back(struct reload *reload, struct request *request, const char
             return;
         log_error("rules", "that generation does not serve either: %s", trouble.text);
     }
-    if (reload->stored_known) {
+    if (reload->archive.is_known) {
         reload->options.on_fatal(err, reload->options.arg);
         return;
     }
@@ -355,11 +332,12 @@ static void on_candidate_schema(struct schema *schema, const struct error *troub
         return;
     }
     rules_generation_free(candidate);
-    if (reload->current)
+    if (reload->current) {
         finish(reload, &request, RELOAD_FAILED, hash, &err);
-    else
-        fall_back(reload, &request, hash, &err);
-    if (reload->candidate && reload->state == CHECKING)
+        return;
+    }
+    fall_back(reload, &request, hash, &err);
+    if (reload->candidate)
         check_candidate(reload, request);
 }
 
@@ -372,9 +350,11 @@ static void check_candidate(struct reload *reload, struct request request)
 static struct rules_snapshot *read_wanted(struct reload *reload, enum reload_cause cause,
                                           struct error *err)
 {
+    if (cause == RELOAD_TABLES)
+        return rules_snapshot_copy(reload->current->snapshot);
     if (cause != RELOAD_ROLLBACK)
         return rules_snapshot_read(reload->options.settings->lua_dir, err);
-    const struct rules_snapshot *earlier = history_newest(&reload->history);
+    const struct rules_snapshot *earlier = history_newest(&reload->archive.history);
     if (reload->current && earlier)
         return rules_snapshot_copy(earlier);
     error_set(err, "there is no earlier generation to roll back to");
@@ -387,12 +367,13 @@ static bool is_settled(const struct reload *reload, const struct request *reques
 {
     if (request->force || request->cause == RELOAD_ROLLBACK)
         return false;
-    bool asked = request->cause == RELOAD_ADMIN || request->cause == RELOAD_SIGNAL;
-    if (reload->current && asked && fit_any_rests(reload->current))
+    bool is_asked = request->cause == RELOAD_ADMIN || request->cause == RELOAD_SIGNAL;
+    bool is_current = reload->current && strcmp(hash, reload->current->snapshot->hash) == 0;
+    if (is_current && is_asked && fit_any_rests(reload->current))
         return false; /* their tables may exist by now */
-    if (reload->current && strcmp(hash, reload->current->snapshot->hash) == 0)
+    if (is_current)
         *outcome = RELOAD_UNCHANGED;
-    else if (strcmp(hash, reload->held_back) == 0)
+    else if (archive_is_held_back(&reload->archive, hash))
         *outcome = RELOAD_HELD_BACK;
     else
         return false;
@@ -416,7 +397,9 @@ static bool build_candidate(struct reload *reload, struct request *request)
                 return true;
         } else {
             rules_snapshot_free(snapshot);
-            error_set(&err, "the files on disk were rolled back and have not changed since");
+            error_set(&err, WORDS_HELD_BACK);
+            if (outcome == RELOAD_UNCHANGED) /* other files than those that were rolled back */
+                archive_let_go(&reload->archive);
         }
     }
     if (!reload->current) {
@@ -435,6 +418,29 @@ static void run(struct reload *reload, struct request request)
         check_candidate(reload, request);
 }
 
+/* Whether it is about the files on disk. */
+static bool is_of_files(const struct request *request)
+{
+    return request->cause != RELOAD_ROLLBACK && request->cause != RELOAD_TABLES;
+}
+
+/* One reading of the files serves all that ask for it before it begins. */
+static void add_pending(struct reload *reload, struct request request)
+{
+    struct request *last = reload->pending;
+    while (last && last->next)
+        last = last->next;
+    if (last && is_of_files(last) && is_of_files(&request)) {
+        last->cause = request.cause;
+        last->force = last->force || request.force;
+        LL_CONCAT(last->waiters, request.waiters);
+        return;
+    }
+    struct request *added = memory_zero(1, sizeof *added);
+    *added = request;
+    LL_APPEND(reload->pending, added);
+}
+
 void reload_request(struct reload *reload, enum reload_cause cause, bool force, reload_done_cb done,
                     void *arg)
 {
@@ -447,17 +453,12 @@ void reload_request(struct reload *reload, enum reload_cause cause, bool force, 
         waiter->done = done;
         waiter->arg = arg;
     }
-    if (reload->state == IDLE) {
-        run(reload, (struct request){cause, force, false, waiter});
-        return;
-    }
-    if (!reload->has_pending)
-        reload->pending = (struct request){cause, force, false, NULL};
-    reload->has_pending = true;
-    reload->pending.cause = cause;
-    reload->pending.force = reload->pending.force || force;
-    if (waiter)
-        LL_APPEND(reload->pending.waiters, waiter);
+    struct request request = {
+        .cause = cause, .force = force, .keeps_failure = false, .waiters = waiter};
+    if (reload->state == IDLE)
+        run(reload, request);
+    else
+        add_pending(reload, request);
 }
 
 static void on_files_changed(void *arg)
@@ -467,38 +468,37 @@ static void on_files_changed(void *arg)
 
 /* ---- the start ---- */
 
-/* History and what was rolled back, from rule_generations (newest first). */
-static void take_stored(struct reload *reload, const struct stored_generation *stored, size_t n)
-{
-    reload->stored_known = true;
-    history_clear(&reload->history);
-    if (n > 0)
-        snprintf(reload->newest_stored, sizeof reload->newest_stored, "%s", stored[0].hash);
-    for (size_t i = 0; i < n; i++) {
-        struct error err = {""};
-        if (strcmp(stored[i].state, "published") != 0) {
-            if (!reload->held_back[0] && !history_has(&reload->history, stored[i].hash))
-                snprintf(reload->held_back, sizeof reload->held_back, "%s", stored[i].hash);
-            continue;
-        }
-        struct rules_snapshot *snapshot = rules_snapshot_from_json(stored[i].files_json, &err);
-        if (snapshot)
-            history_append(&reload->history, snapshot);
-        else
-            log_warn("rules", "rule_generations row %lld is unreadable: %s",
-                     (long long)stored[i].id, err.text);
-    }
-}
-
 static void on_stored(const struct stored_generation *stored, size_t n, const struct error *trouble,
                       void *arg)
 {
     struct reload *reload = arg;
-    if (stored || !trouble)
-        take_stored(reload, stored, n);
-    else
+    if (trouble)
         log_warn("rules", "cannot read rule_generations: %s", trouble->text);
+    else
+        archive_take_stored(&reload->archive, stored, n);
     run(reload, (struct request){.cause = RELOAD_START});
+}
+
+/* The current generation turned out to be one that may not run: the one before it takes over, or,
+ * when it is the first that this process has, the start has failed. */
+static void withdraw_current(struct reload *reload, const struct error *err)
+{
+    const char *hash = reload->current->snapshot->hash;
+    rules_status_fail(&reload->status, "checked again", hash, err);
+    refresh_status(reload);
+    if (history_newest(&reload->archive.history)) {
+        log_error("rules", "generation %llu may not run: %s; rolling back",
+                  (unsigned long long)reload->current->number, err->text);
+        run(reload,
+            (struct request){.cause = RELOAD_ROLLBACK, .force = true, .keeps_failure = true});
+    } else if (!reload->was_verified) {
+        reload->options.on_fatal(err, reload->options.arg);
+    } else {
+        log_error("rules", "generation %llu may not run, but there is no other: %s",
+                  (unsigned long long)reload->current->number, err->text);
+    }
+    if (!reload->verified)
+        ask_again_later(reload);
 }
 
 /* What was published without a look at the schema gets one now. */
@@ -513,24 +513,43 @@ static void on_current_schema(struct schema *schema, const struct error *trouble
         return;
     }
     take_schema(reload, schema);
-    if (fit_check(schema, rules_generation_def(reload->current), &err)) {
-        reload->verified = true;
-        log_info("rules", "generation %llu fits the schema",
-                 (unsigned long long)reload->current->number);
-        reload->options.on_schema(schema, reload->options.arg);
-        record_current(reload);
-        refresh_status(reload);
-        if (fit_could_wake(reload->current, schema))
-            reload_request(reload, RELOAD_TABLES, true, NULL, NULL);
+    if (reload->state != IDLE || reload->verified) {
+        ask_again_later(reload); /* another generation is on its way */
         return;
     }
-    if (!history_newest(&reload->history)) {
-        reload->options.on_fatal(&err, reload->options.arg);
+    if (!fit_check(schema, rules_generation_def(reload->current), &err)) {
+        withdraw_current(reload, &err);
         return;
     }
-    log_error("rules", "generation %llu does not fit the schema: %s; rolling back",
-              (unsigned long long)reload->current->number, err.text);
-    reload_request(reload, RELOAD_ROLLBACK, true, NULL, NULL);
+    log_info("rules", "generation %llu fits the schema",
+             (unsigned long long)reload->current->number);
+    note_verified(reload);
+    reload->options.on_schema(schema, reload->options.arg);
+    if (strcmp(reload->status.failure_hash, reload->current->snapshot->hash) == 0)
+        reload->status.has_failure = false;
+    refresh_status(reload);
+    if (fit_could_wake(reload->current, schema))
+        reload_request(reload, RELOAD_TABLES, true, NULL, NULL);
+}
+
+/* The database answers for the first time, later than the start could wait for. */
+static void on_stored_late(const struct stored_generation *stored, size_t n,
+                           const struct error *trouble, void *arg)
+{
+    struct reload *reload = arg;
+    struct error err = {""};
+    if (trouble || reload->state != IDLE) {
+        ask_again_later(reload);
+        return;
+    }
+    archive_take_stored(&reload->archive, stored, n);
+    history_forget(&reload->archive.history, reload->current->snapshot->hash);
+    if (!archive_is_held_back(&reload->archive, reload->current->snapshot->hash)) {
+        load_schema(reload, on_current_schema);
+        return;
+    }
+    error_set(&err, WORDS_HELD_BACK);
+    withdraw_current(reload, &err);
 }
 
 static void on_again(evutil_socket_t fd, short events, void *arg)
@@ -542,10 +561,12 @@ static void on_again(evutil_socket_t fd, short events, void *arg)
         control_load_generations(reload->options.control, HISTORY_MAX, on_stored, reload);
     else if (reload->state == CHECKING)
         ask_again_later(reload);
+    else if (!reload->archive.is_known)
+        control_load_generations(reload->options.control, HISTORY_MAX, on_stored_late, reload);
     else if (!reload->verified)
         load_schema(reload, on_current_schema);
-    else if (!reload->recorded)
-        record_current(reload);
+    else if (archive_is_behind(&reload->archive))
+        archive_catch_up(&reload->archive);
 }
 
 void reload_start(struct reload *reload)
@@ -566,6 +587,7 @@ struct reload *reload_new(const struct reload_options *options)
     reload->state = STARTING;
     reload->again_ms = CHECK_AGAIN_MIN_MS;
     reload->again = evtimer_new(options->base, on_again, reload);
+    archive_init(&reload->archive, options->control, on_behind, reload);
     rules_status_init(&reload->status, options->metrics);
     refresh_status(reload);
     return reload;
@@ -582,6 +604,7 @@ static void free_waiters(struct waiter *waiter)
 
 void reload_free(struct reload *reload)
 {
+    struct request *request;
     if (!reload)
         return;
     rules_watch_free(reload->watch);
@@ -589,9 +612,13 @@ void reload_free(struct reload *reload)
     rules_generation_free(reload->candidate);
     if (reload->current)
         rules_registry_release(reload->options.registry, reload->current);
-    history_clear(&reload->history);
+    archive_destroy(&reload->archive);
     free_waiters(reload->running.waiters);
-    free_waiters(reload->pending.waiters);
+    while ((request = reload->pending)) {
+        LL_DELETE(reload->pending, request);
+        free_waiters(request->waiters);
+        free(request);
+    }
     schema_release(reload->schema);
     rules_status_destroy(&reload->status);
     free(reload);
