@@ -68,10 +68,13 @@ static void on_fatal(const struct error *err, void *arg)
     event_base_loopbreak(app->base);
 }
 
-/* A bad key file is said in the log and changes nothing; the rules are reloaded all the same. */
+/* A bad key file is said in the log and changes nothing; the rules are reloaded all the same. What
+ * is paused is tried again, also when the files are what they were: the table may be another. */
 static void on_asked(void *arg)
 {
     struct app *app = arg;
+    for (size_t i = 0; i < app->n_workers; i++)
+        ingest_worker_nudge(app->workers[i]);
     if (app->http)
         http_server_reload(app->http, NULL);
 }

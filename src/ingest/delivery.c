@@ -262,6 +262,7 @@ static bool prepare(struct delivery *delivery)
         arena_reset(&delivery->arena);
         switch (delivery->plan.step) {
         case REFUSAL_WRITE:
+        case REFUSAL_AGAIN:
             if (prepare_write(delivery))
                 return true;
             refusal_tell(&delivery->plan, REFUSAL_PASSED);
@@ -316,9 +317,14 @@ static void keep_witnesses(struct delivery *delivery)
     }
 }
 
+static bool is_writing(const struct refusal *plan)
+{
+    return plan->step == REFUSAL_WRITE || plan->step == REFUSAL_AGAIN;
+}
+
 static void step_passed(struct delivery *delivery)
 {
-    if (delivery->plan.step == REFUSAL_WRITE) {
+    if (is_writing(&delivery->plan)) {
         const struct reduced *reduced = &delivery->reduced;
         for (size_t i = 0; i < reduced->n_offsets; i++)
             reduced->partitions[i]->stored = reduced->offsets[i].to;
@@ -333,7 +339,7 @@ static void step_passed(struct delivery *delivery)
 static void step_refused(struct delivery *delivery, const struct write_result *result)
 {
     struct refusal *plan = &delivery->plan;
-    if (plan->step == REFUSAL_WRITE && plan->to - plan->from == 1) {
+    if (is_writing(plan) && plan->to - plan->from == 1) {
         const struct table_def *table = delivery->write.tables[result->table].table;
         struct suspect *suspect = &delivery->suspect;
         suspect->table = table;

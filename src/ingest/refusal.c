@@ -10,8 +10,9 @@ static const struct {
 } STEPS[] = {
     [REFUSAL_WRITE] = {"write",
                        AFTER(REFUSAL_WRITE) | AFTER(REFUSAL_WITNESS) | AFTER(REFUSAL_DONE)},
-    [REFUSAL_WITNESS] = {"witness", AFTER(REFUSAL_OTHER) | AFTER(REFUSAL_REJECT)},
-    [REFUSAL_OTHER] = {"other", AFTER(REFUSAL_OTHER) | AFTER(REFUSAL_REJECT) | AFTER(REFUSAL_HOLD)},
+    [REFUSAL_WITNESS] = {"witness", AFTER(REFUSAL_OTHER) | AFTER(REFUSAL_AGAIN)},
+    [REFUSAL_OTHER] = {"other", AFTER(REFUSAL_OTHER) | AFTER(REFUSAL_AGAIN) | AFTER(REFUSAL_HOLD)},
+    [REFUSAL_AGAIN] = {"again", AFTER(REFUSAL_WRITE) | AFTER(REFUSAL_REJECT) | AFTER(REFUSAL_DONE)},
     [REFUSAL_REJECT] = {"reject", AFTER(REFUSAL_WRITE)},
     [REFUSAL_HOLD] = {"hold", AFTER(REFUSAL_WRITE)},
     [REFUSAL_DONE] = {"done", 0},
@@ -44,6 +45,8 @@ static void wrote(struct refusal *plan, enum refusal_answer answer)
         size_t left = plan->n_entries - plan->from;
         plan->to = plan->from + (size * 2 < left ? size * 2 : left);
         set_step(plan, left > 0 ? REFUSAL_WRITE : REFUSAL_DONE);
+    } else if (plan->step == REFUSAL_AGAIN) {
+        set_step(plan, REFUSAL_REJECT);
     } else if (size > 1) {
         plan->to = plan->from + size / 2;
         set_step(plan, REFUSAL_WRITE);
@@ -57,7 +60,7 @@ static void wrote(struct refusal *plan, enum refusal_answer answer)
 static void tried(struct refusal *plan, enum refusal_answer answer)
 {
     if (answer == REFUSAL_PASSED) {
-        set_step(plan, REFUSAL_REJECT);
+        set_step(plan, REFUSAL_AGAIN);
         return;
     }
     if (answer == REFUSAL_REFUSED)
@@ -77,6 +80,7 @@ void refusal_tell(struct refusal *plan, enum refusal_answer answer)
 {
     switch (plan->step) {
     case REFUSAL_WRITE:
+    case REFUSAL_AGAIN:
         wrote(plan, answer);
         break;
     case REFUSAL_WITNESS:

@@ -3,8 +3,9 @@
  *
  * A refused run of entries is halved from its front until one entry is left; runs that pass are
  * stored as they are found, and the next run is twice as long. A single refused entry is suspect
- * only: another row of the same table decides. When one passes, the entry is bad and is rejected;
- * when none does it is the table's trouble, and its topic is held. */
+ * only: another row of the same table decides. When none passes it is the table's trouble, and its
+ * topic is held. When one does, the entry is stored once more, as a trouble may have ended just
+ * before that row was tried; refused again it is bad and is rejected. */
 #ifndef INGEST_REFUSAL_H
 #define INGEST_REFUSAL_H
 
@@ -17,6 +18,7 @@ enum refusal_step {
     REFUSAL_WRITE,   /* store entries [from, to) */
     REFUSAL_WITNESS, /* rehearse the row that the suspect's table accepted last */
     REFUSAL_OTHER,   /* rehearse other row number `other` of REFUSAL_OTHERS_MAX of that table */
+    REFUSAL_AGAIN,   /* store entry `from` again */
     REFUSAL_REJECT,  /* make entry `from` a rejected one */
     REFUSAL_HOLD,    /* leave out entry `from` and those behind it that share its topic */
     REFUSAL_DONE,    /* all entries are dealt with */
