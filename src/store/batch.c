@@ -93,11 +93,11 @@ static bool send_offsets(struct connection *connection, const struct write_batch
 }
 
 static bool send_rows(struct connection *connection, const struct schema *schema,
-                      const struct write_rows *rows)
+                      const struct write_rows *rows, enum upsert_order order)
 {
     const struct table_def *table = rows->table;
     enum value_type *wire_types = NULL;
-    char *sql = schema_upsert_sql(schema, table, &wire_types);
+    char *sql = schema_upsert_sql(schema, table, order, &wire_types);
     struct params params = params_new(table->n_columns);
     for (size_t column = 0; column < table->n_columns; column++) {
         enum value_type wire = wire_types[column];
@@ -149,6 +149,52 @@ static bool send_rejections(struct connection *connection, const struct write_ba
     return params_send(&params, connection, rejections_sql);
 }
 
+static bool send_settlements(struct connection *connection, const struct write_batch *batch)
+{
+    size_t n = batch->n_settlements;
+    struct params params = params_new(6);
+    struct buffer *ids = params_add_array(&params, PG_INT8, n);
+    struct buffer *passed = params_add_array(&params, PG_BOOL, n);
+    struct buffer *stages = params_add_array(&params, PG_TEXT, n);
+    struct buffer *reasons = params_add_array(&params, PG_TEXT, n);
+    struct buffer *sqlstates = params_add_array(&params, PG_TEXT, n);
+    for (size_t i = 0; i < n; i++) {
+        const struct settlement *settlement = &batch->settlements[i];
+        array_add_int8(ids, settlement->id);
+        array_add_bytes(passed, bytes_of(settlement->passed ? "\1" : "\0", 1));
+        array_add_bytes(stages, bytes_of_string(settlement->stage));
+        array_add_cleaned(reasons, settlement->reason);
+        array_add_bytes(sqlstates, bytes_of_string(settlement->sqlstate));
+    }
+    params_add_text(&params, batch->rules_hash);
+    return params_send(&params, connection,
+                       "SELECT redrive_settle($1::bigint[], $2::boolean[], $3::text[], $4::text[],"
+                       " $5::text[], $6::text)");
+}
+
+static bool send_healed(struct connection *connection, const struct write_batch *batch)
+{
+    struct params params = params_new(4);
+    struct buffer *tables = params_add_array(&params, PG_TEXT, batch->n_healed);
+    struct buffer *series = params_add_array(&params, PG_TEXT, batch->n_healed);
+    struct buffer *sequences = params_add_array(&params, PG_INT8, batch->n_healed);
+    struct buffer *times = params_add_array(&params, PG_TIMESTAMPTZ, batch->n_healed);
+    for (size_t i = 0; i < batch->n_healed; i++) {
+        const struct healed_number *healed = &batch->healed[i];
+        const struct value time = {.type = VALUE_TIME, .int8 = healed->time_ms};
+        array_add_bytes(tables, bytes_of_string(healed->table));
+        array_add_bytes(series, healed->series);
+        array_add_int8(sequences, healed->sequence);
+        array_add_value(times, VALUE_TIME, &time);
+    }
+    return params_send(&params, connection,
+                       "SELECT ledger_heal($1::text[], $2::text[], $3::bigint[]),"
+                       " ledger_widen($1::text[], $2::text[],"
+                       " (SELECT array_agg((u.at AT TIME ZONE 'UTC')::date ORDER BY u.place)"
+                       "  FROM unnest($4::timestamptz[]) WITH ORDINALITY AS u (at, place)),"
+                       " $3::bigint[], $3::bigint[], $4::timestamptz[], $4::timestamptz[])");
+}
+
 /* set_config and not SET LOCAL: a segment is a transaction, but no transaction block. */
 static const char durable_sql[] = "SELECT pg_catalog.set_config('synchronous_commit', 'on', true)";
 
@@ -169,6 +215,11 @@ bool batch_send(struct connection *connection, const struct schema *schema,
         if (!send_offsets(connection, batch))
             return false;
     }
+    if (batch->n_settlements) {
+        n++;
+        if (!send_settlements(connection, batch))
+            return false;
+    }
     if (batch->durable) {
         n++;
         if (!send_plain(connection, durable_sql))
@@ -178,10 +229,12 @@ bool batch_send(struct connection *connection, const struct schema *schema,
         if (!batch->tables[i].n_rows)
             continue;
         tables[n++] = i;
-        if (!send_rows(connection, schema, &batch->tables[i]))
+        if (!send_rows(connection, schema, &batch->tables[i], batch->order))
             return false;
     }
     if (batch->n_rejections && !send_rejections(connection, batch))
+        return false;
+    if (batch->n_healed && !send_healed(connection, batch))
         return false;
     return !batch->rehearse || send_plain(connection, rehearse_sql);
 }

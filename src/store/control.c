@@ -13,7 +13,7 @@
 #define STATEMENT_TIMEOUT "30000"
 #define SILENCE_MS        60000
 
-enum job_kind { JOB_SCHEMA, JOB_SAVE, JOB_MARK, JOB_LIST };
+enum job_kind { JOB_SCHEMA, JOB_SAVE, JOB_MARK, JOB_LIST, JOB_QUERY };
 
 typedef void (*schema_done_cb)(struct schema *schema, const struct error *err, void *arg);
 typedef void (*done_cb)(bool ok, const struct error *err, void *arg);
@@ -25,11 +25,14 @@ struct job {
     struct control *control;
     char **texts; /* JOB_SCHEMA: table names; else the parameters of its statement */
     size_t n_texts;
-    bool listed; /* JOB_LIST: the rows have been told */
+    bool listed;          /* JOB_LIST, JOB_QUERY: the rows have been told */
+    const char *sql;      /* JOB_QUERY */
+    control_take_cb take; /* JOB_QUERY */
     union {
         schema_done_cb schema_done;
         done_cb done;
         list_done_cb list_done;
+        control_done query_done;
     };
     void *arg;
     struct job *next;
@@ -56,7 +59,7 @@ static struct job *add_job(struct control *control, enum job_kind kind, const ch
     job->texts = memory_zero(n_texts, sizeof(char *));
     job->n_texts = n_texts;
     for (size_t i = 0; i < n_texts; i++)
-        job->texts[i] = memory_string(texts[i]);
+        job->texts[i] = texts[i] ? memory_string(texts[i]) : NULL;
     DL_APPEND(control->jobs, job);
     return job;
 }
@@ -112,6 +115,10 @@ static void tell_failure(struct job *job, const struct error *err)
         if (!job->listed)
             job->list_done(NULL, 0, err, job->arg);
         return;
+    case JOB_QUERY:
+        if (!job->listed)
+            job->take(NULL, err, job->query_done, job->arg);
+        return;
     }
 }
 
@@ -148,7 +155,7 @@ static void on_end(enum segment_outcome outcome, const struct segment_failure *f
     take_first(control);
     if (outcome != SEGMENT_DONE)
         tell_failure(job, &failure->err);
-    else if (job->kind != JOB_LIST)
+    else if (job->kind != JOB_LIST && job->kind != JOB_QUERY)
         job->done(true, &failure->err, job->arg);
     finish(job);
 }
@@ -172,9 +179,18 @@ static void on_list(const struct pg_result *pg_result, void *arg)
     free(list);
 }
 
-static const char *sql_of(enum job_kind kind)
+static void on_rows(const struct pg_result *rows, void *arg)
 {
-    switch (kind) {
+    struct job *job = arg;
+    job->listed = true;
+    job->take(rows, NULL, job->query_done, job->arg);
+}
+
+static const char *sql_of(const struct job *job)
+{
+    switch (job->kind) {
+    case JOB_QUERY:
+        return job->sql;
     case JOB_SAVE:
         return "INSERT INTO rule_generations (hash, files, state)"
                " VALUES ($1::text, $2::jsonb, 'published')";
@@ -187,7 +203,7 @@ static const char *sql_of(enum job_kind kind)
     case JOB_SCHEMA:
         break;
     }
-    die("job %d has no statement", (int)kind);
+    die("job %d has no statement", (int)job->kind);
 }
 
 static bool send_job(struct job *job)
@@ -197,11 +213,16 @@ static bool send_job(struct job *job)
         return schema_load(connection, (const char *const *)job->texts, job->n_texts, on_schema,
                            job);
     const struct statement statement = {
-        .sql = sql_of(job->kind),
+        .sql = sql_of(job),
         .n_params = (int)job->n_texts,
         .values = (const char *const *)job->texts,
     };
-    return connection_send(connection, &statement, job->kind == JOB_LIST ? on_list : NULL, job) &&
+    statement_result_cb on_result = NULL;
+    if (job->kind == JOB_LIST)
+        on_result = on_list;
+    else if (job->kind == JOB_QUERY)
+        on_result = on_rows;
+    return connection_send(connection, &statement, on_result, job) &&
            connection_sync(connection, on_end, job);
 }
 
@@ -291,5 +312,15 @@ void control_load_generations(struct control *control, size_t limit, list_done_c
     snprintf(number, sizeof number, "%zu", limit);
     const char *const texts[] = {number};
     add_job(control, JOB_LIST, texts, 1, arg)->list_done = done;
+    start(control);
+}
+
+void control_query(struct control *control, const char *sql, const char *const *values,
+                   size_t n_values, control_take_cb take, control_done done, void *arg)
+{
+    struct job *job = add_job(control, JOB_QUERY, values, n_values, arg);
+    job->sql = sql;
+    job->take = take;
+    job->query_done = done;
     start(control);
 }

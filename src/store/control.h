@@ -13,6 +13,7 @@
 #include "store/schema.h"
 
 struct event_base;
+struct pg_result; /* libpq's PGresult */
 struct control;
 
 struct control *control_new(struct event_base *base, const char *conninfo, int connect_timeout_ms);
@@ -51,5 +52,14 @@ void control_load_generations(struct control *control, size_t limit,
                               void (*done)(const struct stored_generation *generations, size_t n,
                                            const struct error *err, void *arg),
                               void *arg);
+
+/* Runs one statement with text parameters (NULL: SQL NULL), which are copied; `sql` is a literal.
+ * For parts of store: `take` gets the rows, borrowed, or NULL with `err`, and what was given as
+ * `done` and `arg`. */
+typedef void (*control_done)(void); /* any function: `take` knows its type */
+typedef void (*control_take_cb)(const struct pg_result *rows, const struct error *err,
+                                control_done done, void *arg);
+void control_query(struct control *control, const char *sql, const char *const *values,
+                   size_t n_values, control_take_cb take, control_done done, void *arg);
 
 #endif

@@ -36,12 +36,20 @@ bool schema_check_table(const struct schema *schema, const struct table_def *tab
  * wrong. */
 bool schema_has_table(const struct schema *schema, const char *table);
 
+/* Where rows stand in the order of their messages. */
+enum upsert_order {
+    UPSERT_IN_ORDER, /* later than what is stored: wins among equal numbers and among rows without
+                      */
+    UPSERT_LATE,     /* nobody knows (a re-driven message): only a greater number replaces a row, a
+                        row without a number only fills a missing one */
+};
+
 /* The statement that upserts `table`'s rows, given as one array parameter per column (design:
  * "which row wins"), quoted for this schema. *wire_types gets for each column the type that
  * travels: VALUE_NUMERIC (decimal text) where the real column is numeric or text although the rule
  * says float8. What the schema does not know is taken as declared, and PostgreSQL will say what is
  * wrong with it. free() both. */
 char *schema_upsert_sql(const struct schema *schema, const struct table_def *table,
-                        enum value_type **wire_types);
+                        enum upsert_order order, enum value_type **wire_types);
 
 #endif

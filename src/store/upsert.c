@@ -124,7 +124,7 @@ static bool add_assignments(struct buffer *sql, const struct table_def *table)
 
 /* Numbers that the table keeps as text are compared as numbers. */
 static void add_newer(struct buffer *sql, const struct live_table *live,
-                      const struct table_def *table)
+                      const struct table_def *table, enum upsert_order order)
 {
     const struct column_def *newer = &table->columns[table->newer];
     const struct live_column *real = schema_column(live, newer->name);
@@ -133,13 +133,16 @@ static void add_newer(struct buffer *sql, const struct live_table *live,
     const char *cast = real && real->is_string && is_number ? "::numeric" : "";
     struct buffer name = {0};
     schema_quote(&name, newer->name);
-    buffer_printf(sql, " WHERE t.%s IS NULL OR EXCLUDED.%s%s >= t.%s%s", name.data, name.data, cast,
-                  name.data, cast);
+    buffer_printf(sql, " WHERE t.%s IS NULL", name.data);
+    if (order == UPSERT_LATE)
+        buffer_printf(sql, " AND EXCLUDED.%s IS NOT NULL", name.data);
+    buffer_printf(sql, " OR EXCLUDED.%s%s %s t.%s%s", name.data, cast,
+                  order == UPSERT_LATE ? ">" : ">=", name.data, cast);
     buffer_free(&name);
 }
 
 char *schema_upsert_sql(const struct schema *schema, const struct table_def *table,
-                        enum value_type **wire_types)
+                        enum upsert_order order, enum value_type **wire_types)
 {
     const struct live_table *live = schema_table(schema, table->name);
     struct buffer sql = {0};
@@ -152,7 +155,9 @@ char *schema_upsert_sql(const struct schema *schema, const struct table_def *tab
     buffer_append_string(&sql, " AS t (");
     add_column_list(&sql, table);
     add_source(&sql, live, table, *wire_types);
-    if (add_assignments(&sql, table) && table->has_newer)
-        add_newer(&sql, live, table);
+    if (order == UPSERT_LATE && !table->has_newer)
+        buffer_append_string(&sql, " DO NOTHING");
+    else if (add_assignments(&sql, table) && table->has_newer)
+        add_newer(&sql, live, table, order);
     return sql.data;
 }

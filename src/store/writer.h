@@ -45,6 +45,23 @@ struct rejection {
     int64_t sequence;
 };
 
+/* How it went with a rejected message that was run again. */
+struct settlement {
+    int64_t id;
+    bool passed; /* stored, or skipped now; else the fields below say why not */
+    const char *stage;
+    struct bytes reason;
+    const char *sqlstate;
+};
+
+/* A number that a series has got after all: taken out of the ledger's gaps, into its ranges. */
+struct healed_number {
+    const char *table;
+    struct bytes series;
+    int64_t sequence;
+    int64_t time_ms;
+};
+
 struct write_batch {
     const char *group_id;
     const struct write_rows *tables;
@@ -53,9 +70,15 @@ struct write_batch {
     size_t n_offsets;
     const struct rejection *rejections;
     size_t n_rejections;
-    bool durable;  /* commit synchronously (sequences of our own); else the connection's
-                      synchronous_commit = off */
-    bool rehearse; /* run everything, then roll back: is this row good? */
+    const struct settlement *settlements; /* WRITE_SWAPPED when one was settled by another */
+    size_t n_settlements;
+    const char *rules_hash; /* of the settlements */
+    const struct healed_number *healed;
+    size_t n_healed;
+    enum upsert_order order; /* of all rows */
+    bool durable;            /* commit synchronously (sequences of our own); else the connection's
+                                synchronous_commit = off */
+    bool rehearse;           /* run everything, then roll back: is this row good? */
 };
 
 enum write_outcome {
