@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "app/admin_rejected.h"
 #include "app/admin_rules.h"
 #include "app/reload.h"
 #include "base/clock.h"
@@ -30,6 +31,7 @@ struct app {
     struct reload *reload;
     struct admin_server *admin;
     struct admin_rules *admin_rules;
+    struct admin_rejected *admin_rejected;
     struct http_server *http;       /* NULL with HTTP_THREADS=0 */
     struct ingest_worker **workers; /* INGEST_WORKERS of them */
     atomic_size_t n_workers;        /* those that run; grows while the listeners already answer */
@@ -147,6 +149,8 @@ static bool start_listeners(struct app *app, struct error *err)
     if (!app->admin)
         return false;
     app->admin_rules = admin_rules_register(app->admin, app->reload, app->control, settings);
+    app->admin_rejected =
+        admin_rejected_register(app->admin, app->base, app->registry, app->control, settings);
     return true;
 }
 
@@ -244,6 +248,7 @@ static void release(struct app *app, char *database)
     admin_rules_free(app->admin_rules);
     reload_free(app->reload);
     control_free(app->control);
+    admin_rejected_free(app->admin_rejected);
     rules_registry_free(app->registry);
     for (size_t i = 0; i < sizeof app->signals / sizeof app->signals[0]; i++)
         event_free(app->signals[i]);

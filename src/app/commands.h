@@ -23,6 +23,10 @@ int command_try_endpoint(const struct settings *settings, const char *request);
  */
 int command_health(const struct settings *settings);
 
+/* core-service redrive [--stream S] [--reason R] [--dry-run]: runs rejected messages through the
+ * rules on disk; the report as JSON on stdout. 0 when it went to the end, whatever was refused. */
+int command_redrive(const struct settings *settings, int argc, char **argv);
+
 /* Says `err` on stderr; returns `code`. */
 int command_fail(int code, const struct error *err);
 /* The rules of LUA_DIR with one state, examples run; the caller frees or publishes it. NULL with
