@@ -125,7 +125,7 @@ static void quotes_names_and_compares_numbers_that_are_kept_as_text(void **state
     numbered.has_newer = true;
     numbered.newer = 0;
     enum value_type *wire_types;
-    char *sql = schema_upsert_sql(schema, &numbered, &wire_types);
+    char *sql = schema_upsert_sql(schema, &numbered, UPSERT_IN_ORDER, &wire_types);
     assert_string_equal(
         sql, "INSERT INTO \"t\" AS t (\"a\", \"b\", \"k\") SELECT c1, c2, c3"
              " FROM unnest($1::text[], $2::text[], $3::bigint[]) AS u (c1, c2, c3)"
