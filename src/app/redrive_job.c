@@ -4,7 +4,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-#include "app/reload.h"
+#include "app/fit.h"
 #include "base/memory.h"
 
 struct redrive_job {
@@ -45,17 +45,17 @@ static void on_schema(struct schema *schema, const struct error *trouble, void *
         fail(job, trouble);
         return;
     }
-    if (!reload_check_schema(schema, rules_generation_def(job->generation), &err)) {
+    if (!fit_check(schema, rules_generation_def(job->generation), &err)) {
         schema_release(schema);
         fail(job, &err);
         return;
     }
+    fit_mark_resting(job->generation, schema);
     const struct redrive_options options = {
         .base = job->base,
         .settings = job->settings,
         .control = job->control,
-        .state = job->generation->states[0],
-        .rules_hash = job->generation->snapshot->hash,
+        .rules = job->generation,
         .schema = schema,
         .stream = job->stream,
         .reason = job->reason,
@@ -89,7 +89,7 @@ struct redrive_job *redrive_job_start(struct event_base *base, const struct sett
     job->later = evtimer_new(base, on_later, job);
 
     size_t n;
-    const char **tables = reload_tables(rules_generation_def(generation), &n);
+    const char **tables = fit_tables(rules_generation_def(generation), &n);
     control_load_schema(control, tables, n, on_schema, job);
     free(tables);
     return job;

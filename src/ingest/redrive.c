@@ -104,20 +104,22 @@ static void end(struct redrive *redrive, const struct error *trouble)
 
 /* ---- reading ---- */
 
-static size_t find_stream(const struct rules_def *def, const char *name)
+/* Its number, or n_streams: there is none of that name, or it rests. */
+static size_t find_stream(const struct rules_generation *rules, const char *name)
 {
+    const struct rules_def *def = rules_generation_def(rules);
     size_t i = 0;
     while (i < def->n_streams && strcmp(def->streams[i].name, name) != 0)
         i++;
-    return i;
+    return i < def->n_streams && rules->resting[i] ? def->n_streams : i;
 }
 
 static void add_message(struct redrive *redrive, const struct rejected_message *rejected)
 {
     struct batch *batch = &redrive->batch;
     struct arena *arena = &batch->arena;
-    const struct rules_def *def = rules_state_def(redrive->options.state);
-    size_t stream = find_stream(def, rejected->stream);
+    const struct rules_def *def = rules_generation_def(redrive->options.rules);
+    size_t stream = find_stream(redrive->options.rules, rejected->stream);
     const struct message message = {
         .topic = arena_copy(arena, bytes_of_string(rejected->topic)).data,
         .partition = rejected->partition,
@@ -163,13 +165,14 @@ static void read_page(struct redrive *redrive)
 static void map_some(struct redrive *redrive)
 {
     struct batch *batch = &redrive->batch;
-    const struct rules_def *def = rules_state_def(redrive->options.state);
+    const struct rules_def *def = rules_generation_def(redrive->options.rules);
     int64_t until_us = clock_monotonic_us() + TURN_US;
     while (redrive->n_mapped < batch->n_entries && clock_monotonic_us() < until_us) {
         struct entry *entry = &batch->entries[redrive->n_mapped++];
         if (entry->n_parts > 0)
-            rules_map(redrive->options.state, (size_t)(entry->parts[0].stream - def->streams),
-                      &entry->message, &batch->arena, &entry->parts[0].mapped);
+            rules_map(redrive->options.rules->states[0],
+                      (size_t)(entry->parts[0].stream - def->streams), &entry->message,
+                      &batch->arena, &entry->parts[0].mapped);
     }
     if (redrive->n_mapped == batch->n_entries) {
         redrive->ranges[0] = (struct range){0, batch->n_entries};
@@ -241,7 +244,7 @@ static void prepare(struct redrive *redrive, struct range range)
         .group_id = redrive->filter.group_id,
         .tables = redrive->reduced.tables,
         .n_tables = redrive->reduced.n_tables,
-        .rules_hash = redrive->options.rules_hash,
+        .rules_hash = redrive->options.rules->snapshot->hash,
         .order = UPSERT_LATE,
         .durable = true,
         .rehearse = redrive->options.dry_run,
@@ -268,7 +271,7 @@ static void count_entry(struct redrive_report *report, const struct entry *entry
     report->seen++;
     if (entry->n_parts == 0) {
         report->refused++;
-        note_reason(report, bytes_of_string("its stream is not among today's"));
+        note_reason(report, bytes_of_string("its stream is not live today"));
         return;
     }
     const struct map_result *mapped = &entry->parts[0].mapped;

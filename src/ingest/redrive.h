@@ -20,7 +20,7 @@
 
 #include "base/error.h"
 #include "config/settings.h"
-#include "rules/state.h"
+#include "rules/generation.h"
 #include "store/control.h"
 #include "store/schema.h"
 
@@ -32,13 +32,12 @@ struct redrive;
 struct redrive_options {
     struct event_base *base;
     const struct settings *settings;
-    struct control *control;   /* pages are read through it; rows have a connection of their own */
-    struct rules_state *state; /* for this re-drive alone */
-    const char *rules_hash;
-    struct schema *schema; /* that the state's tables fit; held */
-    const char *stream;    /* NULL: all */
-    const char *reason;    /* what the reasons begin with; NULL: all */
-    bool dry_run;          /* everything is tried, PostgreSQL included, and rolled back */
+    struct control *control; /* pages are read through it; rows have a connection of their own */
+    struct rules_generation *rules; /* for this re-drive alone, of one slot */
+    struct schema *schema;          /* that the rules' tables fit; held */
+    const char *stream;             /* NULL: all */
+    const char *reason;             /* what the reasons begin with; NULL: all */
+    bool dry_run;                   /* everything is tried, PostgreSQL included, and rolled back */
 };
 
 struct redrive_report {
@@ -54,8 +53,8 @@ struct redrive_report {
 };
 
 /* `done` is called once, from the loop of `base`; the report is borrowed until it returns, and
- * redrive_free may be called from it. `settings`, `control`, `state` and `rules_hash` must live
- * until redrive_free. */
+ * redrive_free may be called from it. `settings`, `control` and `rules` must live until
+ * redrive_free. */
 struct redrive *redrive_start(const struct redrive_options *options,
                               void (*done)(const struct redrive_report *report, void *arg),
                               void *arg);
