@@ -1,11 +1,11 @@
 -- scripts/demo starts this; the harness of the specs owns the processes.
 local frontend = require "demo.frontend"
+local interrupt = require "spec.support.interrupt"
 local ports = require "spec.support.ports"
 local postgres = require "spec.support.postgres"
 local process = require "spec.support.process"
 local rdkafka = require "spec.support.rdkafka"
 local service = require "spec.support.service"
-local signal = require "posix.signal"
 local unistd = require "posix.unistd"
 local wait = require "spec.support.wait"
 
@@ -16,8 +16,8 @@ local REPEAT_SECONDS = 15
 
 local once = arg[1] == "--once"
 local interactive = unistd.isatty(1) == 1
-local stopping = false
-local started = false
+local INTERRUPTED = {}
+local parts = {} -- what runs
 
 local function say(...)
   print(string.format(...))
@@ -69,7 +69,7 @@ local function start_broker(database)
   end
   local feed = process.spawn { name = "demo-broker", argv = argv }
   local bootstrap = wait.till("demo-broker runs", 10, function()
-    assert(feed:is_running(), "it ended")
+    feed:must_run()
     return feed:output():match "bootstrap (%S+)\n"
   end)
   return { process = feed, bootstrap = bootstrap }
@@ -89,9 +89,9 @@ What runs:]]
   say "  rules     edit and save lua/streams/market_data_v2.lua: it is live within a second\n"
 end
 
-local function recover_a_gap(database, server, next_message)
-  local from, first, lost = frontend.lose(next_message, SYMBOL, LOST_SECONDS)
-  local result = frontend.prove(server.port, database, SYMBOL, from, first - 1, lost)
+local function recover_a_gap()
+  local from, first, lost = frontend.lose(parts.next_message, SYMBOL, LOST_SECONDS)
+  local result = frontend.prove(parts.server.port, parts.database, SYMBOL, from, first - 1, lost)
   return {
     from = from, to = first - 1, lost = #lost, candles = #result.candles,
     pages = result.pages, last = result.candles[#result.candles],
@@ -125,19 +125,27 @@ local function show_status(text)
   end
 end
 
+-- The frontend goes on reading.
+local function read_for(seconds)
+  local till = wait.now() + seconds
+  while wait.now() < till do
+    if not parts.next_message(50) then
+      wait.on_pause()
+    end
+  end
+  wait.on_pause()
+end
+
 -- Until Ctrl-C: a status line, and a gap every now and then.
-local function watch(parts, recovery)
+local function watch(recovery)
   local status_seconds = interactive and 1 or 5
   local done, at = totals(parts.database), wait.now()
   local recovered_at = at
   say "Ctrl-C ends everything."
-  while not stopping do
-    wait.pause(status_seconds)
-    for _, p in ipairs { parts.broker.process, parts.server.process } do
-      assert(p:is_running(), p.name .. " ended")
-    end
-    if not stopping and wait.now() - recovered_at > REPEAT_SECONDS then
-      recovery = recover_a_gap(parts.database, parts.server, parts.next_message)
+  while true do
+    read_for(status_seconds)
+    if wait.now() - recovered_at > REPEAT_SECONDS then
+      recovery = recover_a_gap()
       recovered_at = wait.now()
     end
     local now_done, rows = totals(parts.database)
@@ -147,11 +155,9 @@ local function watch(parts, recovery)
       now - recovered_at))
     done, at = now_done, now
   end
-  print()
 end
 
 local function run()
-  local parts = {}
   parts.database = start_database()
   parts.broker = start_broker(parts.database)
   say "starting core-service"
@@ -161,31 +167,41 @@ local function run()
   }
   describe(parts.database, parts.broker, parts.server)
   parts.next_message = rdkafka.client(parts.broker.bootstrap):follow(TOPIC)
-  started = true
-  local recovery = recover_a_gap(parts.database, parts.server, parts.next_message)
+  local recovery = recover_a_gap()
   tell(recovery)
   if not once then
-    watch(parts, recovery)
+    watch(recovery)
   end
-  say "stopping"
-  parts.broker.process:stop(10)
+end
+
+-- The service first, as it tells Kafka how far it came; the watchdog ends the rest.
+local function stop()
+  say "\nstopping"
+  wait.on_pause = function() end
   parts.server:stop()
+  parts.broker.process:stop(10)
 end
 
-local function on_signal()
-  if not started or once then
-    os.exit(130) -- the watchdog ends what runs
+interrupt.watch()
+function wait.on_pause()
+  if interrupt.seen() then
+    error(INTERRUPTED, 0)
   end
-  stopping = true
+  for _, part in ipairs { parts.broker, parts.server } do
+    if not part.process:is_running() then
+      error(part.process.name .. " ended", 0)
+    end
+  end
 end
-signal.signal(signal.SIGINT, on_signal)
-signal.signal(signal.SIGTERM, on_signal)
-signal.signal(signal.SIGHUP, on_signal)
 
-local fine, why = xpcall(run, function(message)
-  return debug.traceback(message, 2)
-end)
-if not fine then
-  io.stderr:write("\ndemo: ", tostring(why), "\n\n", process.tails(20), "\n")
+local fine, why = pcall(run)
+if fine or why == INTERRUPTED and parts.next_message and not once then
+  fine, why = pcall(stop)
+end
+if why == INTERRUPTED then
+  os.exit(130)
+elseif not fine then
+  local logs = process.tails(20, true)
+  io.stderr:write("\ndemo: ", tostring(why), "\n\n", logs ~= "" and logs or process.tails(20), "\n")
   os.exit(1)
 end

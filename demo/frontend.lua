@@ -7,7 +7,7 @@ local frontend = {}
 
 -- Follows `symbol` and loses what comes for `seconds` after the first messages. Returns the last
 -- number before the gap, the first after it, and the lost messages: the frontend never saw those,
--- only the proof will look at them.
+-- only the proof will look at them. `next_message` must not be behind.
 function frontend.lose(next_message, symbol, seconds)
   local last, lost, back_at = nil, {}, nil
   local key = symbol .. "_1m"
@@ -15,6 +15,7 @@ function frontend.lose(next_message, symbol, seconds)
   local deadline = wait.now() + seconds + 30
   while wait.now() < deadline do
     local value, of = next_message(100)
+    wait.on_pause()
     if value and of == key then
       local message = cjson.decode(value)
       if back_at and wait.now() >= back_at then

@@ -96,7 +96,7 @@ function Broker:start()
     name = "kafka", argv = java("kafka.Kafka", self.properties), log = self.log,
   }
   wait.till("Kafka listens", 60, function()
-    assert(self.process:is_running(), "it ended at once")
+    self.process:must_run()
     local connection = socket.connect("127.0.0.1", self.port)
     if connection then
       connection:close()

@@ -69,7 +69,7 @@ function Cluster:start()
     farewell = "QUIT",
   }
   wait.till("PostgreSQL answers", 30, function()
-    assert(self.process:is_running(), "it ended at once")
+    self.process:must_run()
     return libpq.connect(self:url())
   end)
 end

@@ -2,6 +2,7 @@
 -- in a session of its own reads their names from a pipe; when the pipe closes, because this process
 -- ended in whatever way, it ends what is left and removes the directories.
 local fcntl = require "posix.fcntl"
+local interrupt = require "spec.support.interrupt"
 local signal = require "posix.signal"
 local stdlib = require "posix.stdlib"
 local sys_wait = require "posix.sys.wait"
@@ -99,6 +100,7 @@ local function become(spec)
   for _, number in ipairs { signal.SIGINT, signal.SIGTERM, signal.SIGPIPE } do
     signal.signal(number, signal.SIG_DFL)
   end
+  interrupt.unwatch()
   if spec.env then
     replace_environment(spec.env)
   end
@@ -151,6 +153,13 @@ end
 
 function Process:is_running()
   return self:status() == nil
+end
+
+-- Within a condition of wait.till: without this process it is hopeless.
+function Process:must_run()
+  if not self:is_running() then
+    wait.hopeless(self.name .. " ended:\n" .. self:tail(10))
+  end
 end
 
 -- Its status when it ends by itself within `seconds`; else an error.
@@ -240,12 +249,12 @@ function process.forget_ended()
   recent = kept
 end
 
--- The last lines of what runs, or ended since the spec began.
-function process.tails(lines)
+-- The last lines of what runs, or ended since the spec began; or only of the latter.
+function process.tails(lines, only_ended)
   local parts = {}
   for _, self in ipairs(recent) do
     local text = self:tail(lines)
-    if text ~= "" then
+    if text ~= "" and not (only_ended and self:is_running()) then
       parts[#parts + 1] = ("---- %s (%s)\n%s"):format(self.name, self.log, text)
     end
   end

@@ -77,7 +77,7 @@ function Road:wait_ingested(seconds)
     last = last + select(2, self.broker:watermarks(self.topic, partition))
   end
   wait.till(("%d messages are ingested"):format(last), seconds or 30, function()
-    assert(self.service.process:is_running(), "core-service ended")
+    self.service.process:must_run()
     local done = self:progress()
     return done == last, done .. " are"
   end)

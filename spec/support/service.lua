@@ -80,7 +80,7 @@ end
 
 function Service:wait_for(path, seconds)
   wait.till(path .. " says 200", seconds or START_SECONDS, function()
-    assert(self.process:is_running(), "core-service ended:\n" .. self.process:tail(10))
+    self.process:must_run()
     local answer, why = self:admin(path)
     return answer and answer.status == 200, answer and answer.body or why
   end)
