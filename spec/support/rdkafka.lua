@@ -88,8 +88,12 @@ const char *rd_kafka_mock_cluster_bootstraps(const rd_kafka_mock_cluster_t *);
 int rd_kafka_mock_topic_create(rd_kafka_mock_cluster_t *, const char *, int, int);
 int rd_kafka_mock_broker_set_down(rd_kafka_mock_cluster_t *, int32_t);
 int rd_kafka_mock_broker_set_up(rd_kafka_mock_cluster_t *, int32_t);
+void *dlopen(const char *, int);
 ]]
 
+-- Its threads run until the process ends, so it must stay when Lua unloads what it has loaded.
+local RTLD_NOW, RTLD_NODELETE = 0x2, 0x1000
+ffi.C.dlopen("librdkafka.so.1", RTLD_NOW + RTLD_NODELETE)
 local rd = ffi.load "librdkafka.so.1"
 local PRODUCER, CONSUMER = 0, 1
 local F_COPY, EVENT_DR, EVENT_ERROR = 2, 1, 8
