@@ -366,6 +366,138 @@ describe(("the ledger (SPEC_SEED=%d)"):format(SEED), function()
     assert.equal(3, most)
   end)
 
+  it("counts to the last number that there is", function()
+    local world = new_world(plain, PARTITIONS)
+    world:store { { symbol = "AAA", partition = 0, seq = 7, ms = FIRST_DAY * DAY_MS } }
+    world:write_progress()
+    plain:exec "UPDATE ingest_offsets SET max_sequence = 9223372036854775806"
+    plain:exec "UPDATE market_klines SET sequence = 9223372036854775807"
+    local body, text = plain_asker:ask {
+      symbol = "AAA", fromSeq = "9223372036854775805", toSeq = "9223372036854775807",
+    }
+    assert.equal(1, body.count)
+    assert.is_false(body.hasMore)
+    assert.matches('"missing":[{"fromSeq":9223372036854775806,"reason":"not_ingested",'
+      .. '"toSeq":9223372036854775807}]', text, 1, true)
+    assert.matches('"oldestSeq":9223372036854775807', text, 1, true)
+  end)
+
+  it("gives a thousand pieces and one more for each reason at most, and leaves none out", function()
+    local world = new_world(plain, PARTITIONS)
+    world:store { { symbol = "AAA", partition = 0, seq = 9000, ms = FIRST_DAY * DAY_MS } }
+    world:write_progress()
+    plain:exec(([[
+      INSERT INTO sequence_gaps (table_name, series, group_id, topic, partition, from_seq, to_seq,
+        reason)
+      SELECT 'market_klines', 'AAA', '%s', '%s', 0, n, n + 1,
+        CASE n %% 4 WHEN 0 THEN 'lost' ELSE 'rejected' END
+      FROM generate_series(2, 8000, 2) n]]):format(GROUP, TOPIC))
+    local missing = plain_asker:ask { symbol = "AAA", fromSeq = "0", toSeq = "9500" }.missing
+    assert.is_true(#missing <= 1003, #missing)
+    assert.same({ fromSeq = 2, toSeq = 3, reason = "rejected" }, missing[1])
+    local ends = {}
+    for _, piece in ipairs(missing) do ends[piece.reason] = piece.toSeq end
+    assert.same({ rejected = 7999, lost = 8001, not_ingested = 9500 }, ends)
+  end)
+
+  it("holds nothing back for a partition that was read to its end and is quiet", function()
+    local world = new_world(plain, PARTITIONS)
+    world:store {
+      { symbol = "CCC", partition = 0, seq = 10, ms = FIRST_DAY * DAY_MS },
+      { symbol = "CCC", partition = 2, seq = 90, ms = FIRST_DAY * DAY_MS + 60000 },
+    }
+    world:write_progress()
+    local function late()
+      local piece = plain_asker:ask { symbol = "CCC", fromSeq = "0", toSeq = "90" }.missing[1]
+      return piece and piece.fromSeq
+    end
+    assert.equal(10, late())
+    plain:exec "UPDATE ingest_offsets SET clear_to = 70 WHERE partition = 0"
+    assert.equal(70, late())
+    plain:exec "UPDATE ingest_offsets SET clear_to = 90 WHERE partition = 0"
+    assert.is_nil(late())
+  end)
+
+  it("knows of a densely numbered series how far it was read itself", function()
+    local world = new_world(plain, PARTITIONS)
+    world:store { { symbol = "AAA", partition = 0, seq = 50, ms = FIRST_DAY * DAY_MS } }
+    world:write_progress()
+    plain:exec "UPDATE sequence_series SET max_seq = 30"
+    assert.same({ { fromSeq = 30, toSeq = 50, reason = "not_ingested" } },
+      plain_asker:ask { symbol = "AAA", fromSeq = "0", toSeq = "50" }.missing)
+  end)
+
+  it("takes what came after all out of a gap", function()
+    local world = new_world(plain, PARTITIONS)
+    world:store { { symbol = "AAA", partition = 0, seq = 50, ms = FIRST_DAY * DAY_MS } }
+    world:write_progress()
+    world:add_gap("AAA", 0, 10, 14, "never_received")
+    world:add_gap("BBB", 0, 10, 14, "never_received")
+    local function missing()
+      local texts = {}
+      for i, piece in ipairs(plain_asker:ask {
+        symbol = "AAA", fromSeq = "0", toSeq = "50",
+      }.missing) do
+        texts[i] = piece.fromSeq .. "-" .. piece.toSeq
+      end
+      return table.concat(texts, " ")
+    end
+    local function heal(seq)
+      return plain:number(([[SELECT ledger_heal(ARRAY['market_klines'], ARRAY['AAA'],
+        ARRAY[%d]::bigint[])]]):format(seq))
+    end
+    assert.equal(1, heal(12))
+    assert.equal("10-11 12-14", missing())
+    assert.equal(0, heal(12))
+    assert.equal(0, heal(10))
+    assert.equal(1, heal(11))
+    assert.equal(1, heal(14))
+    assert.equal("12-13", missing())
+    assert.equal(1, heal(13))
+    assert.equal("", missing())
+    assert.equal(1, plain:number "SELECT count(*) FROM sequence_gaps")
+  end)
+
+  it("says nothing of another group's progress", function()
+    local world = new_world(plain, PARTITIONS)
+    world:store { { symbol = "AAA", partition = 0, seq = 50, ms = FIRST_DAY * DAY_MS } }
+    world:write_progress()
+    plain:exec "UPDATE ingest_offsets SET group_id = 'another'"
+    assert.is_false(plain_asker:ask { symbol = "AAA", fromSeq = "0", toSeq = "50" }.complete)
+    plain:exec "UPDATE sequence_series SET group_id = 'another'"
+    assert.is_false(plain_asker:ask { symbol = "AAA", fromSeq = "0", toSeq = "50" }.complete)
+  end)
+
+  it("knows the lowest and the highest number of a table with partitions", function()
+    local world = new_world(parted, PARTITIONS)
+    for day = 0, 5 do
+      world:store {
+        { symbol = "AAA", partition = 0, seq = 10 + day, ms = (FIRST_DAY + day) * DAY_MS },
+        { symbol = "AAA", partition = 0, seq = 30 - day, ms = (FIRST_DAY + 100 + day) * DAY_MS },
+      }
+    end
+    local body = parted_asker:ask { symbol = "AAA", fromSeq = "0", toSeq = "50" }
+    assert.same({ 10, 30 }, { body.oldestSeq, body.newestSeq })
+    body = parted_asker:ask { symbol = "BBB", fromSeq = "0", toSeq = "50" }
+    assert.same({ kit.cs.null, kit.cs.null }, { body.oldestSeq, body.newestSeq })
+  end)
+
+  it("ends a page of a table with partitions before a fourth day", function()
+    local world = new_world(parted, PARTITIONS)
+    for day = 0, 9 do
+      world:store {
+        { symbol = "AAA", partition = 0, seq = 10 * day + 1, ms = (FIRST_DAY + day) * DAY_MS },
+        { symbol = "AAA", partition = 0, seq = 10 * day + 9,
+          ms = (FIRST_DAY + day + 1) * DAY_MS - 1 },
+      }
+    end
+    world:write_progress()
+    local body = parted_asker:ask { symbol = "AAA", fromSeq = "0", toSeq = "99" }
+    assert.same({ 6, true, 30 }, { body.count, body.hasMore, body.nextFromSeq })
+    local _, _, pages = walk(parted_asker, "AAA", 0, 99)
+    assert.is_true(pages >= 4)
+  end)
+
   it("leaves nothing out when many days hold the same numbers", function()
     math.randomseed(SEED)
     for _ = 1, 3 do
