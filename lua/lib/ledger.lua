@@ -12,34 +12,30 @@ local MIN_PAUSE_MS, MAX_PAUSE_MS = 20, 200
 
 local ledger = {}
 
--- Repeats `text` for each window: %d is its number, %s and %s the places of its two bounds, of
--- which the first follows `place`.
-local function for_each_window(text, separator, place)
+local function for_each_window(separator, text_of)
   local parts = {}
-  for i = 1, MAX_WINDOWS do
-    local numbers = { d = i, from = place + 2 * i - 1, to = place + 2 * i }
-    parts[i] = text:gsub("%%(%l+)", numbers)
-  end
+  for i = 1, MAX_WINDOWS do parts[i] = text_of(i) end
   return table.concat(parts, separator)
 end
 
+local KEY = "(array[$1, $2])[1:{by}]" -- what names the series
+local SERIES = "ledger_series(variadic " .. KEY .. ")"
+local BOUNDS = for_each_window(", ", function(i)
+  return ("page.from_ms[%d] as from_%d, page.to_ms[%d] as to_%d"):format(i, i, i, i)
+end)
+
 -- For series.queries: one row for each piece that is missing, or one without a piece; each with
 -- all that is known of the page.
-local KEY = "(array[$1, $2])[1:{by}]"
 ledger.question = {
-  sql = ([[
-    select gap.from_seq, gap.to_seq, gap.reason, page.page_to, ends.oldest, ends.newest,
-      %windows
-    from ledger_page('{table}', ledger_series(variadic %key), $3, $4, %most) page
-    cross join ledger_ends('{table}', (array['symbol', 'interval'])[1:{by}], %key,
-      'sequence') ends
-    left join ledger_missing($5, '{table}', ledger_series(variadic %key), array[$6], $3, $4) gap
-      on true
-    order by gap.from_seq, gap.to_seq]]):gsub("%%(%l+)", {
-    windows = for_each_window("page.from_ms[%d] as from_%d, page.to_ms[%d] as to_%d", ", ", 0),
-    key = KEY,
-    most = MAX_WINDOWS,
-  }),
+  sql = [[
+    select gap.from_seq, gap.to_seq, gap.reason, page.page_to, ends.oldest, ends.newest, ]]
+    .. BOUNDS .. [[
+
+    from ledger_page('{table}', ]] .. SERIES .. [[, $3, $4, ]] .. MAX_WINDOWS .. [[) page
+    cross join ledger_ends('{table}', (array['symbol', 'interval'])[1:{by}],
+      ]] .. KEY .. [[, 'sequence') ends
+    left join ledger_missing($5, '{table}', ]] .. SERIES .. [[, array[$6], $3, $4) gap on true
+    order by gap.from_seq, gap.to_seq]],
   types = { "int8", "int8", "text", "text" },
   values = function(asked) return { asked.from, asked.to, GROUP, TOPIC } end,
 }
@@ -47,8 +43,10 @@ ledger.question = {
 -- SQL that joins what `select` finds in each window; `select` has {window} as a condition. The
 -- bounds are plain parameters that follow $`place`: so the planner opens no other day.
 function ledger.in_windows(select, place)
-  local branch = "(" .. select:gsub("{window}", "time >= $%%from and time < $%%to") .. ")"
-  return for_each_window(branch, "\nunion all\n", place)
+  return for_each_window("\nunion all\n", function(i)
+    local window = ("time >= $%d and time < $%d"):format(place + 2 * i - 1, place + 2 * i)
+    return "(" .. select:gsub("{window}", window) .. ")"
+  end)
 end
 
 -- The types of the bounds, after those in `types`.
