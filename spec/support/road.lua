@@ -23,7 +23,8 @@ local function kafka_config_file()
   return kafka_config
 end
 
--- options: partitions (1), env, wait (as service.start), start (false: not yet)
+-- options: partitions (1), env, wait (as service.start), start (false: not yet), database (migrated;
+-- nil: one of its own, dropped at the end)
 function road.open(options)
   options = options or {}
   count = count + 1
@@ -32,7 +33,7 @@ function road.open(options)
   self.partitions = options.partitions or 1
   self.topic = self.broker:topic("market-data", self.partitions)
   self.group = ("road-%d"):format(count)
-  self.database = postgres.shared():migrated "road"
+  self.database = options.database or postgres.shared():migrated "road"
   self.options = options
   if options.start ~= false then
     self:start()
@@ -56,7 +57,9 @@ function Road:close()
   if self.service then
     self.service:kill()
   end
-  self.database:drop()
+  if not self.options.database then
+    self.database:drop()
+  end
 end
 
 -- How many offsets of the topic the database has moved past.
