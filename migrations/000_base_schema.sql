@@ -10,6 +10,12 @@ DECLARE
     target record;
 BEGIN
     PERFORM set_config('client_min_messages', 'warning', true);
+    IF EXISTS (SELECT FROM pg_extension WHERE extname = 'timescaledb')
+       AND NOT EXISTS (SELECT FROM pg_settings WHERE name LIKE 'timescaledb.%') THEN
+        RAISE EXCEPTION 'tables market_klines and klines: TimescaleDB is installed here but not loaded; nothing was changed'
+            USING ERRCODE = 'object_not_in_prerequisite_state',
+            HINT = 'Add timescaledb to shared_preload_libraries, restart PostgreSQL, then apply this migration again.';
+    END IF;
 
     CREATE TABLE IF NOT EXISTS market_klines (
         time TIMESTAMPTZ NOT NULL,
@@ -106,6 +112,13 @@ BEGIN
                 DETAIL = format('This lists them: SELECT %1$s, count(*) FROM %2$I GROUP BY %1$s HAVING count(*) > 1;',
                                 target.list, target.name),
                 HINT = 'Keep one row of each, then apply this migration again.';
+        WHEN OTHERS THEN
+            RAISE EXCEPTION 'table % cannot have a unique constraint on (%): %; nothing was changed', target.name,
+                            target.list, SQLERRM
+                USING ERRCODE = SQLSTATE,
+                HINT = format('Rows are stored with ON CONFLICT (%s). A hypertable allows that when it is partitioned by '
+                              'columns out of these: move the rows of %I into a table that is, then apply this '
+                              'migration again.', target.list, target.name);
         END;
     END LOOP;
 
@@ -124,6 +137,8 @@ BEGIN
     IF timescale IS NULL THEN
         RETURN;
     END IF;
+    -- It would warn of VARCHAR, which the tables had before it.
+    PERFORM set_config('client_min_messages', 'error', true);
     FOR target IN
         SELECT t.name FROM (VALUES ('market_klines'), ('klines')) AS t (name)
         WHERE NOT EXISTS (
@@ -133,9 +148,11 @@ BEGIN
         -- Rows that are there are not moved about unasked: it takes long, and locks the table.
         EXECUTE format('SELECT EXISTS (SELECT FROM %I)', target.name) INTO has_rows;
         IF has_rows THEN
+            PERFORM set_config('client_min_messages', 'warning', true);
             RAISE WARNING 'table % has rows and stays a plain table', target.name USING HINT = format(
                 'SELECT create_hypertable(%L, ''time'', chunk_time_interval => INTERVAL ''1 day'', migrate_data => true) '
                 'makes it a hypertable.', target.name);
+            PERFORM set_config('client_min_messages', 'error', true);
         ELSE
             -- The primary key begins with time already: no index of its own for it.
             EXECUTE format('SELECT %I.create_hypertable(%L, ''time'', chunk_time_interval => INTERVAL ''1 day'', '

@@ -5,6 +5,11 @@ BEGIN
     PERFORM set_config('client_min_messages', 'warning', true);
     IF to_regclass('klines') IS NULL THEN
         RAISE WARNING 'there is no table klines: apply 000_base_schema.sql, then this file again';
+    ELSIF EXISTS (SELECT FROM pg_extension WHERE extname = 'timescaledb')
+       AND NOT EXISTS (SELECT FROM pg_settings WHERE name LIKE 'timescaledb.%') THEN
+        RAISE EXCEPTION 'table klines: TimescaleDB is installed here but not loaded; nothing was changed'
+            USING ERRCODE = 'object_not_in_prerequisite_state',
+            HINT = 'Add timescaledb to shared_preload_libraries, restart PostgreSQL, then apply this migration again.';
     ELSE
         ALTER TABLE klines ADD COLUMN IF NOT EXISTS sequence BIGINT;
         CREATE INDEX IF NOT EXISTS idx_klines_symbol_sequence

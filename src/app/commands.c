@@ -77,6 +77,8 @@ int command_check(const struct settings *settings)
                generation->snapshot->hash,
                answer.schema ? "fits the schema" : "schema not checked, no database: ",
                answer.schema ? "" : answer.err.text);
+    if (answer.schema && code == EXIT_OK)
+        fit_warn(answer.schema, def);
     schema_release(answer.schema);
     rules_generation_free(generation);
     return code;

@@ -23,6 +23,15 @@ bool fit_check(const struct schema *schema, const struct rules_def *def, struct 
     return true;
 }
 
+void fit_warn(const struct schema *schema, const struct rules_def *def)
+{
+    struct error why;
+    for (size_t i = 0; i < def->n_streams; i++)
+        for (size_t t = 0; t < def->streams[i].n_tables; t++)
+            if (schema_is_slow(schema, &def->streams[i].tables[t], &why))
+                log_warn("rules", "%s", why.text);
+}
+
 /* Marks the streams that rest, before the generation is published. */
 void fit_mark_resting(struct rules_generation *generation, const struct schema *schema)
 {

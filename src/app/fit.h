@@ -17,6 +17,9 @@ const char **fit_tables(const struct rules_def *def, size_t *n);
 bool fit_check(const struct schema *schema, const struct rules_def *def, struct error *err)
     __attribute__((warn_unused_result));
 
+/* Logs what works in this schema but costs more than it needs to. */
+void fit_warn(const struct schema *schema, const struct rules_def *def);
+
 /* Marks the streams that rest: optional ones whose tables do not all exist, or are not known yet
  * (schema NULL). Before the generation is published. */
 void fit_mark_resting(struct rules_generation *generation, const struct schema *schema);

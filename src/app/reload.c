@@ -203,6 +203,7 @@ static void on_behind(void *arg)
 static void note_verified(struct reload *reload)
 {
     reload->verified = true;
+    fit_warn(reload->schema, rules_generation_def(reload->current));
     reload->was_verified = true;
     archive_record(&reload->archive, reload->current->snapshot);
 }

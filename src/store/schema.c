@@ -7,6 +7,7 @@
 
 #include "base/buffer.h"
 #include "base/memory.h"
+#include "store/hypertable.h"
 #include "store/schema_private.h"
 
 /* ---- what is read ---- */
@@ -93,6 +94,7 @@ static const char functions_sql[] =
 /* ---- loading ---- */
 
 struct loading {
+    struct connection *connection;
     struct schema *schema;
     void (*done)(struct schema *schema, const struct error *err, void *arg);
     void *arg;
@@ -180,10 +182,9 @@ static void on_functions(const struct pg_result *pg_result, void *arg)
     loading->schema->has_move_offsets = cell_bool((const PGresult *)pg_result, 0, 0);
 }
 
-static void on_loaded(enum segment_outcome outcome, const struct segment_failure *failure,
-                      void *arg)
+static void finish(struct loading *loading, enum segment_outcome outcome,
+                   const struct segment_failure *failure)
 {
-    struct loading *loading = arg;
     struct error err = {0};
     if (outcome != SEGMENT_DONE) {
         err = failure->err;
@@ -193,6 +194,27 @@ static void on_loaded(enum segment_outcome outcome, const struct segment_failure
     }
     loading->done(loading->schema, &err, loading->arg);
     free(loading);
+}
+
+static void on_hypertables(enum segment_outcome outcome, const struct segment_failure *failure,
+                           void *arg)
+{
+    finish(arg, outcome, failure);
+}
+
+static bool ask_hypertables(struct loading *loading);
+
+static void on_loaded(enum segment_outcome outcome, const struct segment_failure *failure,
+                      void *arg)
+{
+    struct loading *loading = arg;
+    struct segment_failure unsent;
+    if (outcome != SEGMENT_DONE || loading->schema->timescale == TIMESCALE_ABSENT) {
+        finish(loading, outcome, failure);
+    } else if (!ask_hypertables(loading)) {
+        error_set(&unsent.err, "the connection was lost");
+        finish(loading, SEGMENT_LOST, &unsent);
+    }
 }
 
 static struct schema *new_schema(const char *const *tables, size_t n_tables)
@@ -226,6 +248,16 @@ static void names_literal(const struct schema *schema, struct buffer *out)
     buffer_free(&name);
 }
 
+static bool ask_hypertables(struct loading *loading)
+{
+    struct buffer names = {0};
+    names_literal(loading->schema, &names);
+    bool sent = hypertable_ask_tables(loading->connection, names.data, loading->schema) &&
+                connection_sync(loading->connection, on_hypertables, loading);
+    buffer_free(&names);
+    return sent;
+}
+
 static bool send_all(struct connection *connection, struct loading *loading)
 {
     struct buffer names = {0};
@@ -237,6 +269,7 @@ static bool send_all(struct connection *connection, struct loading *loading)
     bool sent = connection_send(connection, &columns, on_columns, loading) &&
                 connection_send(connection, &keys, on_keys, loading) &&
                 connection_send(connection, &functions, on_functions, loading) &&
+                hypertable_ask_extension(connection, loading->schema) &&
                 connection_sync(connection, on_loaded, loading);
     buffer_free(&names);
     return sent;
@@ -246,6 +279,7 @@ bool schema_load(struct connection *connection, const char *const *tables, size_
                  void (*done)(struct schema *schema, const struct error *err, void *arg), void *arg)
 {
     struct loading *loading = memory_zero(1, sizeof *loading);
+    loading->connection = connection;
     loading->schema = new_schema(tables, n_tables);
     loading->done = done;
     loading->arg = arg;
@@ -276,6 +310,9 @@ static void free_table(struct live_table *table)
             free(table->keys[i].columns[j]);
         free(table->keys[i].columns);
     }
+    for (size_t i = 0; i < table->n_compressed_by; i++)
+        free(table->compressed_by[i]);
+    free(table->compressed_by);
     free(table->columns);
     free(table->keys);
     free(table->name);

@@ -12,9 +12,9 @@
 struct schema; /* immutable once loaded; counted holds, any thread */
 
 /* Reads the description of the named tables (as rule files name them), the applied migrations'
- * marks and the service's own tables, in one segment. `tables` is copied. `done` gets a held
- * schema, or NULL with `err`; false when the connection is not READY, and then it is not called.
- * Main thread: see control_load_schema. */
+ * marks and the service's own tables, in one segment, or two where TimescaleDB is. `tables` is
+ * copied. `done` gets a held schema, or NULL with `err`; false when the connection is not READY,
+ * and then it is not called. Main thread: see control_load_schema. */
 bool schema_load(struct connection *connection, const char *const *tables, size_t n_tables,
                  void (*done)(struct schema *schema, const struct error *err, void *arg), void *arg)
     __attribute__((warn_unused_result));
@@ -26,11 +26,14 @@ void schema_release(struct schema *schema);
 bool schema_check_migrations(const struct schema *schema, struct error *err)
     __attribute__((warn_unused_result));
 
-/* Table, columns and conflict target exist; each declared type casts to the real one by assignment;
- * columns that the rule leaves out have a default or may be NULL. `err` names table and column,
- * what is declared and what is there. */
+/* Table, columns and conflict target exist, and the table can be written at all; each declared type
+ * casts to the real one by assignment; columns that the rule leaves out have a default or may be
+ * NULL. `err` names table and column, what is declared and what is there. */
 bool schema_check_table(const struct schema *schema, const struct table_def *table,
                         struct error *err) __attribute__((warn_unused_result));
+
+/* Storing works but costs more than it needs to; `why` says what an operator can change. */
+bool schema_is_slow(const struct schema *schema, const struct table_def *table, struct error *why);
 
 /* The table exists at all: a stream whose tables do not is not the same as one whose columns are
  * wrong. */

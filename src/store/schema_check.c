@@ -87,14 +87,54 @@ static bool check_left_out(const struct live_table *live, const struct table_def
     return true;
 }
 
+static bool check_loaded(const struct schema *schema, const struct live_table *live,
+                         struct error *err)
+{
+    if (!live->is_hypertable || schema->timescale != TIMESCALE_NOT_LOADED)
+        return true;
+    return error_set(err,
+                     "table %s is a hypertable, but TimescaleDB is not loaded and nothing can be "
+                     "written to it; add timescaledb to shared_preload_libraries in "
+                     "postgresql.conf and restart PostgreSQL",
+                     live->name);
+}
+
 bool schema_check_table(const struct schema *schema, const struct table_def *table,
                         struct error *err)
 {
     const struct live_table *live = schema_table(schema, table->name);
     if (!live)
         return error_set(err, "table %s is missing" MIGRATE_HINT, table->name);
+    if (!check_loaded(schema, live, err))
+        return false;
     for (size_t i = 0; i < table->n_columns; i++)
         if (!check_column(live, table, &table->columns[i], err))
             return false;
     return check_left_out(live, table, err) && check_key(live, table, err);
+}
+
+static bool is_compressed_by(const struct live_table *live, const char *column)
+{
+    for (size_t i = 0; i < live->n_compressed_by; i++)
+        if (strcmp(live->compressed_by[i], column) == 0)
+            return true;
+    return false;
+}
+
+bool schema_is_slow(const struct schema *schema, const struct table_def *table, struct error *why)
+{
+    const struct live_table *live = schema_table(schema, table->name);
+    if (!live || !live->n_compressed_by)
+        return false;
+    for (size_t i = 0; i < table->n_key; i++) {
+        const char *column = key_name(table, i);
+        if (is_compressed_by(live, column))
+            continue;
+        error_set(why,
+                  "table %s is compressed without %s in segmentby or orderby: a row for a "
+                  "compressed chunk makes TimescaleDB unpack rows of every %s to find it",
+                  table->name, column, column);
+        return true;
+    }
+    return false;
 }

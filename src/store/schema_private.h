@@ -33,6 +33,15 @@ struct live_table {
     size_t n_columns;
     struct live_key *keys;
     size_t n_keys;
+    bool is_hypertable;
+    char **compressed_by; /* by which rows in compressed chunks are found; none: not configured */
+    size_t n_compressed_by;
+};
+
+enum timescale_state {
+    TIMESCALE_ABSENT, /* not in this database */
+    TIMESCALE_LOADED,
+    TIMESCALE_NOT_LOADED, /* shared_preload_libraries lacks it: hypertables cannot be written */
 };
 
 struct schema {
@@ -40,6 +49,7 @@ struct schema {
     struct live_table *tables;
     size_t n_tables;
     bool has_move_offsets;
+    enum timescale_state timescale;
 };
 
 /* NULL: not there. `schema` and `table` may be NULL. */

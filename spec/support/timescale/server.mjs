@@ -131,12 +131,20 @@ const withOwnNames = (session, type, whole) => {
   return whole
 }
 
+// "-c name=value ..." of the parameter "options", as SET statements.
+const settingsOf = (packet) => {
+  const texts = packet.toString('utf8', 8).split('\0')
+  const options = texts[texts.indexOf('options') + 1] ?? ''
+  return [...options.matchAll(/-c\s*([\w.]+)=(\S+)/g)].map(([, name, value]) => `SET ${name} = '${value}'`)
+}
+
 const welcome = (session, packet) => {
   const SSL = 80877103, GSS = 80877104, CANCEL = 80877102
   const code = packet.readInt32BE(4)
   if (code === SSL || code === GSS) return void session.socket.write('N')
   if (code === CANCEL) return void session.socket.end()
   session.started = true
+  session.settings = settingsOf(packet)
   session.socket.write(Buffer.concat([
     message('R', int32(0)),
     ...Object.entries(parameters).map(([name, value]) => message('S', name, value)),
