@@ -184,7 +184,8 @@ describe_there("migrations on TimescaleDB", function()
     assert.equal(1200, db:number "SELECT count(*) FROM market_klines")
     assert.equal("7 days", chunk_days "market_klines")
     assert.equal(1, db:number [[
-      SELECT count(*) FROM pg_indexes WHERE tablename = 'market_klines' AND indexdef LIKE '%UNIQUE%']])
+      SELECT count(*) FROM pg_indexes
+      WHERE tablename = 'market_klines' AND indexdef LIKE '%UNIQUE%']])
   end)
 
   it("leave the original's plain table with rows plain, and say what makes it a hypertable",
@@ -216,7 +217,8 @@ describe_there("migrations on TimescaleDB", function()
     assert.equal(1200, db:number "SELECT count(*) FROM market_klines WHERE sequence IS NULL")
     db:exec [[
       INSERT INTO market_klines VALUES ('2024-01-01 01:00', 'S2', 1, 1, 1, 9, 1, 77)
-      ON CONFLICT (time, symbol) DO UPDATE SET close = EXCLUDED.close, sequence = EXCLUDED.sequence]]
+      ON CONFLICT (time, symbol) DO UPDATE
+        SET close = EXCLUDED.close, sequence = EXCLUDED.sequence]]
     assert.equal(1200, db:number "SELECT count(*) FROM market_klines")
     assert.same({ { close = "9", sequence = "77", volume = "3" } }, db:rows [[
       SELECT close, sequence, volume FROM market_klines
@@ -234,7 +236,8 @@ describe_there("migrations on TimescaleDB", function()
     assert.equal(1200, db:number "SELECT count(*) FROM market_klines")
   end)
 
-  -- Fails, by scripts/migrate and by psql, with a message that holds each of `words`; changes nothing.
+  -- Fails, by scripts/migrate and by psql, with a message that holds each of `words`, and changes
+  -- nothing.
   local function assert_refused(words)
     local before = schema_of(db)
     for _, attempt in ipairs { migrate, function()

@@ -1,0 +1,267 @@
+-- The whole service on TimescaleDB itself: what it stores into open and compressed chunks, how many
+-- chunks a question touches, what it says at start.
+local ports = require "spec.support.ports"
+local process = require "spec.support.process"
+local road = require "spec.support.road"
+local service = require "spec.support.service"
+local timescale = require "spec.support.timescale"
+local wait = require "spec.support.wait"
+
+local T = 1704067200000 -- 2024-01-01
+
+local function migrate(database)
+  local code, output = process.run {
+    argv = { "scripts/migrate" },
+    env = { PATH = os.getenv "PATH", DATABASE_URL = database.url }, seconds = 60,
+  }
+  assert(code == 0, output)
+end
+
+local function candle(symbol, time_ms, close, seq)
+  return ('{"s":"%s","t":%d,"o":1,"h":%s,"l":1,"c":%s,"v":2%s}'):format(symbol, time_ms, close,
+    close, seq and (',"seq":%d'):format(seq) or "")
+end
+
+-- Where there is no TimescaleDB, scripts/test says so.
+local describe_there = timescale.is_there() and describe or pending
+
+describe_there("the service on TimescaleDB", function()
+  local server, db, r
+
+  lazy_setup(function()
+    server = timescale.new()
+    db = server.database
+    migrate(db)
+    r = road.open { database = db, env = { NEWS_TOPIC = "", INSIGHTS_TOPIC = "" }, start = false }
+    r.options.env.NEWS_TOPIC = r.broker:topic "news"
+    r.options.env.INSIGHTS_TOPIC = r.broker:topic "insights"
+    r:start()
+  end)
+  lazy_teardown(function()
+    if r then r:close() end
+    if server then server:stop() end
+  end)
+
+  -- Statements that the running service has prepared: their names by a part of their text. One
+  -- backend serves all sessions, so that this one sees them.
+  local function prepared(part)
+    local found = {}
+    for _, row in ipairs(db:rows [[
+      SELECT name, statement, generic_plans + custom_plans AS runs FROM pg_prepared_statements
+      ORDER BY name]]) do
+      if row.statement:find(part, 1, true) then found[#found + 1] = row end
+    end
+    return found
+  end
+
+  local function rows(symbol)
+    return db:rows(([[
+      SELECT (extract(epoch FROM time) * 1000)::bigint - %d AS ms, close, sequence
+      FROM market_klines WHERE symbol = '%s' ORDER BY time]]):format(T, symbol))
+  end
+
+  local function compress()
+    db:exec [[
+      ALTER TABLE market_klines SET (timescaledb.compress,
+        timescaledb.compress_segmentby = 'symbol', timescaledb.compress_orderby = 'time DESC');
+      SELECT compress_chunk(c, true) FROM show_chunks('market_klines') c]]
+  end
+
+  local function compressed_chunks()
+    return db:number [[
+      SELECT count(*) FROM timescaledb_information.chunks
+      WHERE hypertable_name = 'market_klines' AND is_compressed]]
+  end
+
+  -- Which row wins, twice over: the second half of the messages finds the first half's rows.
+  local FIRST = { { 0, 10, 100 }, { 1, 11, 100 }, { 2, 12, nil }, { 3, 13, nil }, { 4, 14, 104 } }
+  local SECOND = {
+    { 0, 20, 101 }, -- newer
+    { 1, 21, 99 }, -- older
+    { 2, 22, 50 }, -- a number where there was none
+    { 3, 23, nil }, -- without numbers the later wins
+    { 4, 24, nil }, -- no number, where there is one
+    { 5, 25, 105 }, -- new
+    { 5, 26, 105 }, -- equal: the later wins
+  }
+  local WINNERS = {
+    { ms = "0", close = "20", sequence = "101" },
+    { ms = "60000", close = "11", sequence = "100" },
+    { ms = "120000", close = "22", sequence = "50" },
+    { ms = "180000", close = "23" },
+    { ms = "240000", close = "14", sequence = "104" },
+    { ms = "300000", close = "26", sequence = "105" },
+  }
+
+  local function send(symbol, list)
+    local messages = {}
+    for i, m in ipairs(list) do messages[i] = candle(symbol, T + m[1] * 60000, m[2], m[3]) end
+    r:send(messages)
+  end
+
+  it("gives the row that wins in open chunks", function()
+    send("OPEN", FIRST)
+    assert.equal(5, #rows "OPEN")
+    send("OPEN", SECOND)
+    assert.same(WINNERS, rows "OPEN")
+  end)
+
+  it("gives the row that wins in compressed chunks, and no row twice", function()
+    send("PACKED", FIRST)
+    compress()
+    assert.equal(1, compressed_chunks())
+    send("PACKED", SECOND)
+    assert.same(WINNERS, rows "PACKED")
+    compress()
+    assert.same(WINNERS, rows "PACKED")
+    send("PACKED", FIRST)
+    send("PACKED", SECOND)
+    assert.same(WINNERS, rows "PACKED")
+    assert.equal(0, db:number "SELECT count(*) FROM rejected_messages")
+  end)
+
+  it("keeps what it refuses, news, insights and other intervals", function()
+    r:send {
+      candle("BTCUSDT", T, 1, 6), "[]",
+      '{"symbol":"BTCUSDT","interval":"5m","kline":{"openTime":' .. T ..
+      ',"open":"1","high":"2","low":"1","close":"2","volume":"3","seq":7}}',
+    }
+    assert.equal(1, db:number "SELECT count(*) FROM rejected_messages")
+    assert.equal(1, db:number "SELECT count(*) FROM klines")
+    r.broker:send_all(r.options.env.NEWS_TOPIC, { '{"url":"https://news.example/a","title":"A",' ..
+      '"published_at":' .. T .. ',"symbols":["btcusdt"]}' })
+    r.broker:send_all(r.options.env.INSIGHTS_TOPIC, { '{"symbol":"BTCUSDT","kind":"trend",' ..
+      '"time":' .. T .. ',"summary":"It may rise.","details":{"levels":[1]}}' })
+    wait.till("news and insights are stored", 30, function()
+      return db:number "SELECT count(*) FROM news_sentiment" == 1
+        and db:number "SELECT count(*) FROM ai_insights" == 1
+    end)
+    for _, path in ipairs {
+      "/api/v1/news?symbol=BTCUSDT", "/api/v1/insights?symbol=BTCUSDT",
+      "/v1/insights/latest/btcusdt", "/api/v1/klines?symbol=OPEN",
+      "/api/v1/klines?symbol=BTCUSDT&interval=5m",
+    } do
+      local answer = r.service:get(path)
+      assert.equal(200, answer.status, answer.body)
+    end
+    assert.equal(1, db:number "SELECT count(*) FROM rule_generations WHERE state = 'published'")
+  end)
+
+  it("runs every statement that it prepares", function()
+    local PARTS = {
+      'INSERT INTO "market_klines"', 'INSERT INTO "klines"', 'INSERT INTO "news_sentiment"',
+      'INSERT INTO "ai_insights"', "INSERT INTO ingest_offsets", "INSERT INTO rejected_messages",
+      "ingest_move_offsets", "pg_current_wal_flush_lsn", "from news_sentiment",
+      "from ai_insights", "from market_klines", "from klines",
+    }
+    for _, part in ipairs(PARTS) do
+      local found = prepared(part)
+      assert.is_true(#found > 0, part)
+      for _, statement in ipairs(found) do
+        assert.is_true(tonumber(statement.runs) > 0, statement.statement)
+      end
+    end
+  end)
+
+  it("writes a replay that unpacks more than TimescaleDB allows in smaller parts", function()
+    local messages = {}
+    for i = 1, 40 do
+      for minute = 0, 49 do
+        messages[#messages + 1] = candle("REPLAY" .. i, T + minute * 60000, 1, 1000 + minute)
+      end
+    end
+    r:send(messages)
+    compress()
+    r.service:stop()
+    local env = { DATABASE_URL = db.url
+      .. "?options=-c%20timescaledb.max_tuples_decompressed_per_dml_transaction%3D300" }
+    for name, value in pairs(r.options.env) do env[name] = value end
+    r:start(env)
+    messages = {}
+    for i = 1, 40 do messages[i] = candle("REPLAY" .. i, T, 2, 2000) end
+    r:send(messages)
+    assert.equal(40, db:number "SELECT count(*) FROM market_klines WHERE close = 2")
+    assert.equal(2000, db:number "SELECT count(*) FROM market_klines WHERE symbol LIKE 'REPLAY%'")
+    assert.equal(0, db:number "SELECT count(*) FROM rejected_messages WHERE stage = 'database'")
+    r.service:stop()
+    r:start()
+  end)
+end)
+
+describe_there("the start on TimescaleDB", function()
+  local server, db
+
+  lazy_setup(function()
+    server = timescale.new { directory = process.directory() .. "/data" }
+    db = server.database
+    migrate(db)
+  end)
+  lazy_teardown(function()
+    if server then server:stop() end
+  end)
+
+  local function check()
+    return service.run({ "check" }, { DATABASE_URL = db.url })
+  end
+
+  -- Runs the service to its end: it must be the operator's trouble.
+  local function refusal()
+    local code, output = service.run({}, {
+      DATABASE_URL = db.url, INGEST_WORKERS = 0, PORT = ports.free(), ADMIN_PORT = ports.free(),
+    })
+    assert.equal(2, code, output)
+    return output
+  end
+
+  it("finds that the rules fit", function()
+    local code, output = check()
+    assert.equal(0, code, output)
+    assert.matches("fits the schema", output)
+    assert.is_nil(output:find("compressed", 1, true), output)
+  end)
+
+  it("warns of a table that is compressed without its key", function()
+    db:exec [[ALTER TABLE market_klines SET (timescaledb.compress,
+      timescaledb.compress_segmentby = '', timescaledb.compress_orderby = 'sequence')]]
+    local WARNING = "table market_klines is compressed without symbol in segmentby or orderby"
+    local code, output = check()
+    assert.equal(0, code, output)
+    assert.is_truthy(output:find(WARNING, 1, true), output)
+    local running = service.start { database = db, env = { INGEST_WORKERS = 0 } }
+    running:wait_for_log(WARNING)
+    running:stop()
+    for _, settings in ipairs {
+      "timescaledb.compress_segmentby = 'symbol'",
+      "timescaledb.compress_segmentby = '', timescaledb.compress_orderby = 'symbol, time'",
+    } do
+      db:exec("ALTER TABLE market_klines SET (" .. settings .. ")")
+      code, output = check()
+      assert.equal(0, code, output)
+      assert.is_nil(output:find(WARNING, 1, true), output)
+    end
+  end)
+
+  it("refuses a hypertable whose unique key is another", function()
+    db:exec [[ALTER TABLE market_klines SET (timescaledb.compress = false);
+      ALTER TABLE market_klines DROP CONSTRAINT market_klines_pkey;
+      ALTER TABLE market_klines ADD COLUMN source text, ADD UNIQUE (time, symbol, source)]]
+    assert.is_truthy(refusal():find("table market_klines has no unique constraint or index on " ..
+      "(time, symbol), which is its `key`; scripts/migrate applies what is missing", 1, true))
+    local code, output = process.run {
+      argv = { "psql", "--no-psqlrc", "--set", "ON_ERROR_STOP=1", db.url,
+        "--file", "migrations/000_base_schema.sql" },
+    }
+    assert.equal(0, code, output)
+    assert.equal(0, check())
+  end)
+
+  it("refuses hypertables of an extension that is not loaded", function()
+    server:stop()
+    server:start()
+    local code, output = check()
+    assert.equal(1, code, output)
+    assert.matches("klines is a hypertable, but TimescaleDB is not loaded", output)
+    assert.matches("klines is a hypertable, but TimescaleDB is not loaded .* add timescaledb to " ..
+      "shared_preload_libraries", refusal())
+  end)
+end)
