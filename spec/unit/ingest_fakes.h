@@ -81,6 +81,7 @@ static struct fake_db {
     size_t n_written; /* rows that reached a table, also those that were updated */
     size_t n_commits;
     size_t n_resets;
+    size_t n_hanging; /* writes that wait for a reset */
     uint64_t lsn;
 } db = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
@@ -93,6 +94,7 @@ struct writer {
     void *arg;
     bool ready;
     bool has_schema;
+    bool hanging; /* under the lock of `db` */
     enum fake_work work;
     const struct write_batch *batch;
     const char *group_id;
@@ -350,6 +352,8 @@ void writer_reset(struct writer *writer)
 {
     pthread_mutex_lock(&db.lock);
     db.n_resets++;
+    db.n_hanging -= writer->hanging;
+    writer->hanging = false;
     pthread_mutex_unlock(&db.lock);
     event_del(writer->timer);
     fake_finish(writer, true);
@@ -367,6 +371,8 @@ static inline bool fake_start(struct writer *writer, enum fake_work work, void *
         return false;
     pthread_mutex_lock(&db.lock);
     bool slow = work == FAKE_BATCH && db.fault == FAULT_SLOW && db.n_faults > 0;
+    writer->hanging = slow;
+    db.n_hanging += slow;
     pthread_mutex_unlock(&db.lock);
     writer->work = work;
     writer->done_arg = arg;

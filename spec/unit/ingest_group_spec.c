@@ -128,6 +128,7 @@ static void two_workers_share_a_topic_and_store_everything_once(void **state)
     /* A write that hangs when the group takes the partitions is cut off; nothing is lost by it. */
     db_set_fault(FAULT_SLOW, 1);
     send_everywhere("shared", 4, "stuck", 10);
+    wait_until(db_count(n_hanging) == 2); /* both have partitions, and write */
     world_stop(second);
     wait_until(db_count(n_resets) > 0);
     db_set_fault(FAULT_NONE, 0);
