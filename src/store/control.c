@@ -254,6 +254,7 @@ struct control *control_new(struct event_base *base, const char *conninfo, int c
 {
     static const char *const setup[] = {
         "SET statement_timeout = " STATEMENT_TIMEOUT,
+        "SET jit = off",
         "SET TimeZone = 'UTC'",
         "SET client_min_messages = warning",
         NULL,

@@ -49,6 +49,7 @@ struct writer *writer_new(struct event_base *base, const struct writer_options *
         timeout,
         idle,
         "SET synchronous_commit = off", /* rows and offsets are lost together or not at all */
+        "SET jit = off",                /* batches are small change for a compiler */
         "SET TimeZone = 'UTC'",
         "SET client_min_messages = warning",
         NULL,

@@ -1,0 +1,149 @@
+-- Where is measured: a Kafka, a PostgreSQL with the migrated schema, and the service when a measure
+-- starts it.
+local kafka = require "spec.support.kafka"
+local postgres = require "spec.support.postgres"
+local process = require "spec.support.process"
+local service = require "spec.support.service"
+local wait = require "spec.support.wait"
+
+local site = {}
+local Site = {}
+Site.__index = Site
+
+local PARTITIONS = 4
+local TICKS = 100 -- of /proc's CPU times, a second
+
+-- What is measured is the work, not when a checkpoint happens to fall.
+local database_settings = {
+  fsync = "on", shared_buffers = "512MB", max_wal_size = "8GB", checkpoint_timeout = "30min",
+  autovacuum = "off",
+}
+
+-- options: quick
+function site.open(options)
+  local self = setmetatable({ quick = options.quick, groups = 0, peak_kib = 0 }, Site)
+  self.broker = kafka.shared()
+  self.cluster = postgres.new { settings = database_settings }
+  self.database = self.cluster:migrated "bench"
+  self.topics = {}
+  return self
+end
+
+local function program(name)
+  return "build/bench/bench_" .. name
+end
+
+-- Runs a measuring program; the numbers that it prints.
+function Site.run(_, name, ...)
+  local argv = { program(name) }
+  for _, argument in ipairs { ... } do
+    argv[#argv + 1] = tostring(argument)
+  end
+  local code, output = process.run { argv = argv, seconds = 300 }
+  assert(code == 0, ("bench_%s ended with %d: %s"):format(name, code, output))
+  local numbers = {}
+  for number in output:gmatch "[%d.]+" do
+    numbers[#numbers + 1] = tonumber(number)
+  end
+  return unpack(numbers)
+end
+
+function Site:new_topic()
+  return self.broker:topic("bench", PARTITIONS)
+end
+
+-- A topic with `count` messages, `updates` a candle; made once.
+function Site:topic(count, updates)
+  local key = count .. "/" .. updates
+  if not self.topics[key] then
+    local name = self:new_topic()
+    self:run("produce", self.broker.bootstrap, name, PARTITIONS, count, updates)
+    self.topics[key] = name
+  end
+  return self.topics[key]
+end
+
+-- The tables as the migrations left them: no candle, and a ledger and offsets that know of none.
+function Site:empty_tables()
+  local names = self.database:value [[
+    SELECT string_agg(quote_ident(tablename), ', ') FROM pg_tables
+    WHERE schemaname = 'public'
+      AND tablename NOT IN ('schema_migrations', 'rule_generations', 'sequence_tracker')]]
+  self.database:exec("TRUNCATE " .. names)
+  self.database:exec "CHECKPOINT"
+end
+
+function Site:start_service(topic, env)
+  self.groups = self.groups + 1
+  self.group = "bench-" .. self.groups
+  self.service = service.start {
+    database = self.database, broker = self.broker, topic = topic, group = self.group,
+    env = env,
+  }
+end
+
+local function read_file(path)
+  local file = assert(io.open(path))
+  local text = file:read "*a"
+  file:close()
+  return text
+end
+
+-- Seconds of CPU that the service has used.
+function Site:cpu_seconds()
+  local text = read_file(("/proc/%d/stat"):format(self.service.process.pid))
+  local fields = {}
+  for field in text:match("%) (.*)"):gmatch "%S+" do
+    fields[#fields + 1] = field
+  end
+  return (tonumber(fields[12]) + tonumber(fields[13])) / TICKS
+end
+
+-- Keeps the peak of its memory, and ends it.
+function Site:stop_service()
+  local text = read_file(("/proc/%d/status"):format(self.service.process.pid))
+  local kib = tonumber(text:match "VmHWM:%s*(%d+)")
+  self.peak_kib = math.max(self.peak_kib, kib)
+  self.service:stop()
+  return kib
+end
+
+function Site:progress()
+  return self.database:number(("SELECT coalesce(sum(next_offset), 0) FROM ingest_offsets " ..
+    "WHERE group_id = '%s'"):format(self.group))
+end
+
+-- The service stores what is in the topic: messages a second, CPU microseconds a message. Both from
+-- the first progress that is seen on: start and joining the group are not counted.
+function Site:ingest(topic, count, env)
+  self:empty_tables()
+  self:start_service(topic, env)
+  local first, first_at, first_cpu
+  wait.till(count .. " messages are stored", 180, function()
+    assert(self.service.process:is_running(), "core-service ended")
+    local done = self:progress()
+    if not first and done > 0 then
+      first, first_at, first_cpu = done, wait.now(), self:cpu_seconds()
+    end
+    return done == count, done .. " are"
+  end, 0.005)
+  local seconds, cpu = wait.now() - first_at, self:cpu_seconds() - first_cpu
+  self:stop_service()
+  return (count - first) / seconds, cpu * 1e6 / (count - first)
+end
+
+-- A copy of the rules with one line of init.lua changed.
+function Site.rules_with(_, from, to)
+  local directory = process.directory()
+  assert(os.execute(("cp -r lua/. %s"):format(directory)) == 0)
+  local text = read_file(directory .. "/init.lua")
+  local changed, n = text:gsub(from, to)
+  assert(n == 1, "lua/init.lua has no " .. from)
+  local file = assert(io.open(directory .. "/init.lua", "w"))
+  file:write(changed)
+  file:close()
+  return directory
+end
+
+Site.PARTITIONS = PARTITIONS
+return site
