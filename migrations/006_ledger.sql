@@ -10,6 +10,8 @@
 ALTER TABLE ingest_offsets ADD COLUMN IF NOT EXISTS max_sequence bigint;
 ALTER TABLE ingest_offsets ADD COLUMN IF NOT EXISTS clear_to bigint;
 ALTER TABLE ingest_offsets ADD COLUMN IF NOT EXISTS hole text;
+ALTER TABLE ingest_offsets ADD COLUMN IF NOT EXISTS hole_table text; -- the series that it is of; NULL: any
+ALTER TABLE ingest_offsets ADD COLUMN IF NOT EXISTS hole_series text;
 
 -- Which partitions carry a series; max_seq with dense numbering only: the highest number of this series read there.
 CREATE TABLE IF NOT EXISTS sequence_series (
@@ -20,7 +22,7 @@ CREATE TABLE IF NOT EXISTS sequence_series (
     partition  int    NOT NULL,
     max_seq    bigint,
     PRIMARY KEY (table_name, series, group_id, topic, partition)
-);
+) WITH (fillfactor = 70); -- dense ones are updated with every batch: room for it on the same page
 
 -- Which times hold which numbers. A number far from every range of its day opens another range.
 CREATE TABLE IF NOT EXISTS sequence_ranges (
@@ -32,7 +34,7 @@ CREATE TABLE IF NOT EXISTS sequence_ranges (
     min_time   timestamptz NOT NULL,
     max_time   timestamptz NOT NULL,
     PRIMARY KEY (table_name, series, day, min_seq)
-);
+) WITH (fillfactor = 70); -- today's are updated with every batch
 CREATE INDEX IF NOT EXISTS idx_sequence_ranges_by_seq ON sequence_ranges (table_name, series, min_seq);
 
 -- What is known to be missing: of one series, or (series NULL) of every series that the partition carries.
@@ -68,6 +70,46 @@ CREATE TABLE IF NOT EXISTS sequence_bounds (
 CREATE OR REPLACE FUNCTION ledger_series(VARIADIC p_values text[]) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     SELECT string_agg(replace(v, '/', '//'), '/' ORDER BY i) FROM unnest(p_values) WITH ORDINALITY AS u(v, i)
+$$;
+
+-- Moves offsets as ingest_move_offsets() does, and with them what is known of the partitions: max_sequence only grows, a hole
+-- is as given.
+CREATE OR REPLACE FUNCTION ledger_move_offsets(
+    p_group_id text, p_topics text[], p_partitions int[], p_from bigint[], p_to bigint[],
+    p_max_sequences bigint[], p_holes text[], p_hole_tables text[], p_hole_series text[]) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM ingest_move_offsets(p_group_id, p_topics, p_partitions, p_from, p_from); -- locks and compares
+    UPDATE ingest_offsets o
+    SET next_offset = m.next_offset, updated_at = now(), max_sequence = greatest(o.max_sequence, m.max_sequence),
+        hole = m.hole, hole_table = m.hole_table, hole_series = m.hole_series
+    FROM unnest(p_topics, p_partitions, p_to, p_max_sequences, p_holes, p_hole_tables, p_hole_series)
+        AS m(topic, partition, next_offset, max_sequence, hole, hole_table, hole_series)
+    WHERE o.group_id = p_group_id AND o.topic = m.topic AND o.partition = m.partition
+      AND (o.next_offset <> m.next_offset OR o.max_sequence IS DISTINCT FROM m.max_sequence
+           OR o.hole IS DISTINCT FROM m.hole);
+END $$;
+
+-- Partitions that were read to their end at p_offsets hold nothing back up to p_clear_to, unless they moved meanwhile.
+CREATE OR REPLACE FUNCTION ledger_clear(
+    p_group_id text, p_topics text[], p_partitions int[], p_offsets bigint[], p_clear_to bigint[]) RETURNS void
+LANGUAGE sql AS $$
+    UPDATE ingest_offsets o SET clear_to = greatest(o.clear_to, m.clear_to)
+    FROM unnest(p_topics, p_partitions, p_offsets, p_clear_to) AS m(topic, partition, next_offset, clear_to)
+    WHERE o.group_id = p_group_id AND o.topic = m.topic AND o.partition = m.partition
+      AND o.next_offset = m.next_offset AND o.hole IS NULL
+$$;
+
+-- Notes which partitions carry series that are numbered globally.
+CREATE OR REPLACE FUNCTION ledger_place_series(
+    p_group text, p_topics text[], p_partitions int[], p_tables text[], p_series text[]) RETURNS void
+LANGUAGE sql AS $$
+    INSERT INTO sequence_series AS s (table_name, series, group_id, topic, partition)
+    SELECT DISTINCT u.table_name, u.series, p_group, u.topic, u.partition
+    FROM unnest(p_topics, p_partitions, p_tables, p_series) AS u(topic, partition, table_name, series)
+    ORDER BY 1, 2, 4, 5
+    ON CONFLICT (table_name, series, group_id, topic, partition) DO UPDATE SET max_seq = NULL
+    WHERE s.max_seq IS NOT NULL -- it was dense before
 $$;
 
 -- Widens the ranges by those of a batch: one array element for each series and day. What lies within 65,536 numbers of one
@@ -124,29 +166,90 @@ BEGIN
     END LOOP;
 END $$;
 
--- Takes numbers out of the gaps that cover them: they came after all. Returns how many pieces were touched.
+-- Takes the numbers (p_from, p_to] of a series out of the gaps that cover them; p_reason NULL: of any reason. Returns how
+-- many gaps were touched.
+CREATE OR REPLACE FUNCTION ledger_cut(p_table text, p_series text, p_from bigint, p_to bigint, p_reason text) RETURNS bigint
+LANGUAGE sql AS $$
+    WITH gone AS (
+        DELETE FROM sequence_gaps g
+        WHERE g.table_name = p_table AND g.series = p_series AND g.from_seq < p_to AND g.to_seq > p_from
+          AND (p_reason IS NULL OR g.reason = p_reason)
+        RETURNING *
+    ), kept AS (
+        INSERT INTO sequence_gaps (table_name, series, group_id, topic, partition, from_seq, to_seq, reason, seen_at)
+        SELECT g.table_name, g.series, g.group_id, g.topic, g.partition, part.f, part.t, g.reason, g.seen_at
+        FROM gone g CROSS JOIN LATERAL (VALUES (g.from_seq, p_from), (p_to, g.to_seq)) AS part(f, t)
+        WHERE part.f < part.t
+    )
+    SELECT count(*) FROM gone
+$$;
+
+-- Takes single numbers out of the gaps that cover them: they came after all. Returns how many pieces were touched.
 CREATE OR REPLACE FUNCTION ledger_heal(p_tables text[], p_series text[], p_seqs bigint[]) RETURNS bigint
 LANGUAGE plpgsql AS $$
 DECLARE
     r record;
-    gap sequence_gaps;
     healed bigint := 0;
 BEGIN
-    FOR r IN SELECT * FROM unnest(p_tables, p_series, p_seqs) AS u(table_name, series, seq) LOOP
-        FOR gap IN
-            DELETE FROM sequence_gaps g
-            WHERE g.table_name = r.table_name AND g.series = r.series
-              AND g.from_seq < r.seq AND g.to_seq >= r.seq
-            RETURNING *
-        LOOP
-            healed := healed + 1;
-            INSERT INTO sequence_gaps (table_name, series, group_id, topic, partition, from_seq, to_seq, reason, seen_at)
-            SELECT gap.table_name, gap.series, gap.group_id, gap.topic, gap.partition, part.f, part.t, gap.reason, gap.seen_at
-            FROM (VALUES (gap.from_seq, r.seq - 1), (r.seq, gap.to_seq)) AS part(f, t)
-            WHERE part.f < part.t;
-        END LOOP;
+    FOR r IN
+        SELECT DISTINCT u.* FROM unnest(p_tables, p_series, p_seqs) AS u(table_name, series, seq)
+        JOIN sequence_gaps g ON g.table_name = u.table_name AND g.series = u.series
+            AND g.from_seq < u.seq AND g.to_seq >= u.seq
+        ORDER BY 1, 2, 3
+    LOOP
+        healed := healed + ledger_cut(r.table_name, r.series, r.seq - 1, r.seq, NULL);
     END LOOP;
     RETURN healed;
+END $$;
+
+-- Takes numbers of series that are numbered densely, as runs (from, to] of what was read, in the order of reading;
+-- p_accepted says whether it was stored too. What a partition jumped over becomes a gap, from the first number that was ever
+-- read on; what comes late leaves it. Where a series is seen in a second
+-- partition nothing can be said about jumps any more: such a series is returned once, and has no gaps of this kind from
+-- then on. Returns how many gaps were opened, and the name of a series that is in two partitions now.
+CREATE OR REPLACE FUNCTION ledger_take_runs(
+    p_group text, p_topics text[], p_partitions int[], p_tables text[], p_series text[], p_from bigint[], p_to bigint[],
+    p_accepted boolean[], OUT opened bigint, OUT split text)
+LANGUAGE plpgsql AS $$
+DECLARE
+    r record;
+    had bigint;
+    is_new boolean;
+    is_split boolean;
+BEGIN
+    opened := 0;
+    FOR r IN
+        SELECT u.*, first_value(u.f) OVER (PARTITION BY table_name, series, topic, partition ORDER BY place) AS start
+        FROM unnest(p_topics, p_partitions, p_tables, p_series, p_from, p_to, p_accepted) WITH ORDINALITY
+            AS u(topic, partition, table_name, series, f, t, accepted, place)
+        ORDER BY table_name, series, topic, partition, f, t, accepted
+    LOOP
+        INSERT INTO sequence_series (table_name, series, group_id, topic, partition)
+        VALUES (r.table_name, r.series, p_group, r.topic, r.partition) ON CONFLICT DO NOTHING;
+        is_new := FOUND;
+        SELECT s.max_seq INTO STRICT had FROM sequence_series s
+        WHERE s.table_name = r.table_name AND s.series = r.series AND s.group_id = p_group
+          AND s.topic = r.topic AND s.partition = r.partition FOR UPDATE;
+        had := coalesce(had, r.start);
+        is_split := EXISTS (
+            SELECT FROM sequence_series s
+            WHERE s.table_name = r.table_name AND s.series = r.series AND s.group_id = p_group
+              AND (s.topic, s.partition) <> (r.topic, r.partition));
+        IF is_new AND is_split THEN
+            split := r.table_name || ' ' || r.series;
+        END IF;
+        IF r.f < had THEN
+            PERFORM ledger_cut(r.table_name, r.series, r.f, least(r.t, had),
+                               CASE WHEN NOT r.accepted THEN 'never_received' END);
+        ELSIF r.f > had AND NOT is_split THEN
+            INSERT INTO sequence_gaps (table_name, series, group_id, topic, partition, from_seq, to_seq, reason)
+            VALUES (r.table_name, r.series, p_group, r.topic, r.partition, had, r.f, 'never_received');
+            opened := opened + 1;
+        END IF;
+        UPDATE sequence_series s SET max_seq = r.t
+        WHERE s.table_name = r.table_name AND s.series = r.series AND s.group_id = p_group
+          AND s.topic = r.topic AND s.partition = r.partition AND (s.max_seq IS NULL OR s.max_seq < r.t);
+    END LOOP;
 END $$;
 
 -- Up to which number everything of a series has been read: the least progress of the partitions that carry it; a series

@@ -105,6 +105,24 @@ function candle.row(k)
   return destination, row
 end
 
+-- The series of the ledger that a candle belongs to, from what could be read of it; nil when that
+-- is not enough.
+function candle.series(k)
+  local name = k.symbol and symbol.parse(k.symbol)
+  local span = k.interval or interval.default
+  local destination = interval.table_of(span)
+  if not name or not destination then return nil end
+  if destination == "klines" then return destination, { name, span } end
+  return destination, { name }
+end
+
+-- The same from the key of a message, "BTCUSDT_1m".
+function candle.series_of_key(key)
+  local name, span = key:match("^(.+)_(%w+)$")
+  if not name then return nil end
+  return candle.series { symbol = name, interval = span }
+end
+
 -- The columns that both tables have; `more` are a table's or a stream's own.
 function candle.columns(more)
   local all = {

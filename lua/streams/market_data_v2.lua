@@ -18,7 +18,15 @@ return {
   fields = candle.fields,
   shapes = candle.shapes,
   identify = { symbol = "symbol", sequence = "seq" },
-  numbering = "global", -- one counter for all symbols: jumps within a symbol are no loss
+
+  -- One counter for all symbols, where jumps within a symbol are no loss; or one for each symbol and
+  -- interval, where a jump says that an update never came.
+  numbering = cs.env("MARKET_DATA_NUMBERING", "global") == "dense"
+    and { dense = { "symbol", "interval" } } or "global",
+
+  -- Whose number is missing when a message is refused.
+  series = candle.series,
+  track_key = candle.series_of_key,
 
   tables = {
     market_klines = {

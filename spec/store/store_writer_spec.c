@@ -28,7 +28,8 @@ static void fill_sample(struct sample *sample, int64_t from, int64_t to)
     sample->row = kit_row(&candle, sample->values);
     sample->rows[0] = &sample->row;
     sample->tables[0] = (struct write_rows){&kit_market_klines, sample->rows, 1};
-    sample->move = (struct offset_move){"market_data", 3, from, to};
+    sample->move =
+        (struct offset_move){.topic = "market_data", .partition = 3, .from = from, .to = to};
     sample->batch = (struct write_batch){
         .group_id = "g",
         .tables = sample->tables,
@@ -95,14 +96,16 @@ static void checks_an_offset_that_does_not_move(void **state)
 {
     struct road road = start(state, 5000);
     struct sample sample;
-    const struct offset_move moves[] = {{"market_data", 3, 100, 101}, {"market_data", 4, 200, 200}};
+    const struct offset_move moves[] = {{"market_data", 3, 100, 101, {0}},
+                                        {"market_data", 4, 200, 200, {0}}};
     fill_sample(&sample, 0, 0);
     sample.batch.offsets = moves;
     sample.batch.n_offsets = 2;
     assert_int_equal(kit_write_batch(road.kit, road.writer, &sample.batch).outcome,
                      WRITE_COMMITTED);
     kit_sql(road.kit, "UPDATE ingest_offsets SET next_offset = 201 WHERE partition = 4");
-    const struct offset_move again[] = {{"market_data", 3, 101, 102}, {"market_data", 4, 200, 200}};
+    const struct offset_move again[] = {{"market_data", 3, 101, 102, {0}},
+                                        {"market_data", 4, 200, 200, {0}}};
     sample.batch.offsets = again;
     assert_int_equal(kit_write_batch(road.kit, road.writer, &sample.batch).outcome, WRITE_SWAPPED);
     expect_stored(road, "1", "101");
@@ -146,8 +149,9 @@ static void on_offsets(bool ok, const struct error *err, void *arg)
 static void reads_offsets_and_makes_those_that_are_missing(void **state)
 {
     struct road road = start(state, 5000);
-    struct partition_offset partitions[] = {
-        {"market_data", 3, false, 7}, {"new topic", 0, false, 55}, {"market_data", 4, true, 7}};
+    struct partition_offset partitions[] = {{"market_data", 3, false, 7, {0}},
+                                            {"new topic", 0, false, 55, {0}},
+                                            {"market_data", 4, true, 7, {0}}};
     struct offsets_wait wait = {0};
     assert_true(writer_read_offsets(road.writer, "g", partitions, 3, on_offsets, &wait));
     kit_run_until(road.kit, &wait.done, "offsets are read");
@@ -463,7 +467,7 @@ static void drops_a_batch_when_it_is_reset(void **state)
 
 static int64_t read_offset(struct road *road)
 {
-    struct partition_offset partition = {"market_data", 3, false, 0};
+    struct partition_offset partition = {"market_data", 3, false, 0, {0}};
     struct offsets_wait wait = {0};
     while (!wait.ok) {
         kit_run_until_true(road->kit, is_ready, road->writer, "it is ready again");

@@ -255,7 +255,7 @@ static void moves_the_offsets_of_each_partition(void **state)
 static void a_jump_moves_an_offset_without_a_row(void **state)
 {
     struct fixture *fixture = *state;
-    batch_jump(&fixture->batch, &fixture->partition, 3);
+    batch_jump(&fixture->batch, &fixture->partition, 3, false);
     add_row(&fixture->batch, &fixture->partition, &tables[0], 1, 1, 1);
     reduce_all(fixture);
     assert_int_equal(fixture->reduced.offsets[0].from, 10);
@@ -290,7 +290,7 @@ static void gives_messages_back_when_it_is_reset(void **state)
     struct fixture *fixture = *state;
     add_row(&fixture->batch, &fixture->partition, &tables[0], 1, 1, 1);
     add_row(&fixture->batch, &fixture->partition, &tables[0], 2, 1, 1);
-    batch_jump(&fixture->batch, &fixture->partition, 50);
+    batch_jump(&fixture->batch, &fixture->partition, 50, false);
     assert_true(batch_bytes(&fixture->batch) >= 14);
     batch_reset(&fixture->batch);
     assert_int_equal(n_released, 2);

@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include "ingest/series.h"
+#include "model/series.h"
 
 enum { AT, INTERVAL, SEQ, SYMBOL };
 

@@ -149,7 +149,7 @@ static void reads_only_allowed_variables(void **context)
     kit_expect("return cs.env('NEWS_TOPIC')", "nil");
     kit_expect("return cs.env('RULES_SPEC_SECRET')",
                "cs.env: RULES_SPEC_SECRET may not be read (allowed are "
-               "MARKET_DATA_TOPIC,NEWS_TOPIC,INSIGHTS_TOPIC,"
+               "MARKET_DATA_TOPIC,MARKET_DATA_NUMBERING,NEWS_TOPIC,INSIGHTS_TOPIC,"
                "MARKET_CONSUMER_GROUP_ID,KAFKA_GROUP_ID,LOG_LEVEL and what RULES_ENV lists)");
     kit_expect("return pcall(cs.env, '')", "false");
     kit_expect("return pcall(cs.env, 'RULES_SPEC')", "false");

@@ -56,9 +56,9 @@ struct entry *batch_add(struct batch *batch, struct partition *partition,
     return entry;
 }
 
-void batch_jump(struct batch *batch, struct partition *partition, int64_t to)
+void batch_jump(struct batch *batch, struct partition *partition, int64_t to, bool is_lost)
 {
-    append(batch, partition, to);
+    append(batch, partition, to)->is_lost = is_lost;
 }
 
 size_t batch_bytes(const struct batch *batch)
@@ -80,6 +80,4 @@ void batch_reject_part(struct batch *batch, struct part *part, const char *sqlst
     part->mapped.verdict = MAP_REJECT;
     part->mapped.stage = STAGE_DATABASE;
     part->mapped.reason = arena_copy(&batch->arena, bytes_of_string(reason));
-    part->mapped.rows = NULL;
-    part->mapped.n_rows = 0;
 }

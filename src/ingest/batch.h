@@ -29,6 +29,7 @@ struct entry {
     void *kept; /* what holds the message's memory */
     struct part *parts;
     size_t n_parts;
+    bool is_lost; /* no message, because Kafka has lost some */
     bool dropped; /* is not to be stored now: its partition is read again from here on */
 };
 
@@ -53,8 +54,8 @@ void batch_free(struct batch *batch);
  * `kept`, or the partition. */
 struct entry *batch_add(struct batch *batch, struct partition *partition,
                         const struct message *message, size_t n_parts, void *kept);
-/* The partition goes on at `to` without a message. */
-void batch_jump(struct batch *batch, struct partition *partition, int64_t to);
+/* The partition goes on at `to` without a message; `is_lost`: messages are missing there. */
+void batch_jump(struct batch *batch, struct partition *partition, int64_t to, bool is_lost);
 
 /* Memory that it holds: payloads, keys and what was made of them. */
 size_t batch_bytes(const struct batch *batch);
@@ -62,7 +63,7 @@ size_t batch_bytes(const struct batch *batch);
 /* Marks the entries from number `first` on of one topic as not to be stored now. */
 void batch_drop_topic(struct batch *batch, size_t first, const char *topic);
 
-/* Makes `part` a rejected one: PostgreSQL refused its rows. Texts are copied. */
+/* Makes `part` a rejected one: PostgreSQL refused its rows, which stay. Texts are copied. */
 void batch_reject_part(struct batch *batch, struct part *part, const char *sqlstate,
                        const char *reason);
 

@@ -52,6 +52,7 @@ struct delivery {
     struct writer *writer;
     const char *group_id;
     struct counts *counts;
+    struct ledger *ledger;
     struct delivery_events events;
     void *arg;
 
@@ -64,6 +65,7 @@ struct delivery {
 
     struct arena arena; /* of what is being sent */
     struct reduced reduced;
+    struct ledger_cut cut;
     struct write_rows rehearsed;
     struct write_batch write;
     bool prepared; /* `write` is the present step */
@@ -84,12 +86,14 @@ static void set_state(struct delivery *delivery, enum delivery_state state)
 }
 
 struct delivery *delivery_new(struct writer *writer, const char *group_id, struct counts *counts,
-                              const struct delivery_events *events, void *arg)
+                              struct ledger *ledger, const struct delivery_events *events,
+                              void *arg)
 {
     struct delivery *delivery = memory_zero(1, sizeof(*delivery));
     delivery->writer = writer;
     delivery->group_id = group_id;
     delivery->counts = counts;
+    delivery->ledger = ledger;
     delivery->events = *events;
     delivery->arg = arg;
     return delivery;
@@ -223,13 +227,16 @@ static bool prepare_write(struct delivery *delivery)
     struct reduced *reduced = &delivery->reduced;
     reduce_range(delivery->batch, delivery->plan.from, delivery->plan.to, &delivery->arena,
                  reduced);
+    ledger_compute(delivery->ledger, delivery->batch, delivery->plan.from, delivery->plan.to,
+                   reduced, &delivery->arena, &delivery->cut);
     delivery->write = (struct write_batch){.group_id = delivery->group_id,
                                            .tables = reduced->tables,
                                            .n_tables = reduced->n_tables,
                                            .offsets = reduced->offsets,
                                            .n_offsets = reduced->n_offsets,
                                            .rejections = reduced->rejections,
-                                           .n_rejections = reduced->n_rejections};
+                                           .n_rejections = reduced->n_rejections,
+                                           .ledger = &delivery->cut.update};
     return reduced->n_offsets > 0;
 }
 
@@ -322,12 +329,14 @@ static bool is_writing(const struct refusal *plan)
     return plan->step == REFUSAL_WRITE || plan->step == REFUSAL_AGAIN;
 }
 
-static void step_passed(struct delivery *delivery)
+/* `found` NULL: PostgreSQL's answer was lost. */
+static void step_passed(struct delivery *delivery, const struct ledger_found *found)
 {
     if (is_writing(&delivery->plan)) {
         const struct reduced *reduced = &delivery->reduced;
         for (size_t i = 0; i < reduced->n_offsets; i++)
             reduced->partitions[i]->stored = reduced->offsets[i].to;
+        ledger_committed(delivery->ledger, &delivery->cut, found);
         counts_stored(delivery->counts, delivery->batch, delivery->plan.from, delivery->plan.to,
                       reduced, clock_monotonic_us() - delivery->sent_us);
         keep_witnesses(delivery);
@@ -390,11 +399,11 @@ static void on_written(const struct write_result *result, void *arg)
     delivery->prepared = false;
     if (delivery->abandoned) {
         if (result->outcome == WRITE_COMMITTED)
-            step_passed(delivery);
+            step_passed(delivery, &result->found);
         end(delivery);
     } else if (result->outcome == WRITE_COMMITTED) {
         went_well(delivery);
-        step_passed(delivery);
+        step_passed(delivery, &result->found);
         set_state(delivery, DELIVERY_READY);
     } else if (result->outcome == WRITE_SWAPPED) {
         on_swapped(delivery);
@@ -436,7 +445,7 @@ static void on_asked(bool ok, const struct error *err, void *arg)
         switch (compare_asked(delivery)) {
         case PLACE_AFTER:
             log_info(COMPONENT, "the write that was cut off had been committed");
-            step_passed(delivery);
+            step_passed(delivery, NULL);
             set_state(delivery, DELIVERY_READY);
             break;
         case PLACE_BEFORE:

@@ -10,6 +10,7 @@
 
 #include "ingest/batch.h"
 #include "ingest/counts.h"
+#include "ingest/ledger.h"
 #include "model/table.h"
 #include "store/writer.h"
 
@@ -42,7 +43,8 @@ struct delivery_events {
 };
 
 struct delivery *delivery_new(struct writer *writer, const char *group_id, struct counts *counts,
-                              const struct delivery_events *events, void *arg);
+                              struct ledger *ledger, const struct delivery_events *events,
+                              void *arg);
 /* Not while it is writing: the writer goes first. */
 void delivery_free(struct delivery *delivery);
 

@@ -34,10 +34,11 @@ static void take_generation(struct gather *gather, struct load *load)
     load->batch.rules_hash = load->generation->snapshot->hash;
 }
 
-void gather_jump(struct gather *gather, struct load *load, struct partition *partition, int64_t to)
+void gather_jump(struct gather *gather, struct load *load, struct partition *partition, int64_t to,
+                 bool is_lost)
 {
     take_generation(gather, load);
-    batch_jump(&load->batch, partition, to);
+    batch_jump(&load->batch, partition, to, is_lost);
 }
 
 /* PostgreSQL's text takes UTF-8 without U+0000, and a reason may quote any message. */
@@ -136,7 +137,7 @@ static bool take_item(struct gather *gather, struct load *load, struct item *ite
         return add_message(gather, load, partition, item);
     case ITEM_END: /* behind the last message there may be transaction marks */
         if (item->message.offset > partition->next)
-            gather_jump(gather, load, partition, item->message.offset);
+            gather_jump(gather, load, partition, item->message.offset, false);
         return false;
     case ITEM_LOST:
         log_warn(COMPONENT, "partition %s/%" PRId32 ": Kafka has no offset %" PRId64,

@@ -34,8 +34,9 @@ enum gather_result {
 };
 enum gather_result gather_step(struct gather *gather, struct load *load);
 bool gather_is_full(const struct gather *gather, const struct load *load);
-/* A partition goes on elsewhere. */
-void gather_jump(struct gather *gather, struct load *load, struct partition *partition, int64_t to);
+/* A partition goes on elsewhere; `is_lost`: messages are missing there. */
+void gather_jump(struct gather *gather, struct load *load, struct partition *partition, int64_t to,
+                 bool is_lost);
 void gather_reset(struct gather *gather, struct load *load);
 
 #endif

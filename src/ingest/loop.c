@@ -13,6 +13,7 @@
 #include "ingest/delivery.h"
 #include "ingest/gather.h"
 #include "ingest/hold.h"
+#include "ingest/ledger.h"
 #include "ingest/lookup.h"
 #include "ingest/placement.h"
 #include "ingest/subscription.h"
@@ -65,6 +66,7 @@ struct loop {
     struct placement *placement;
     struct delivery *delivery;
     struct counts *counts;
+    struct ledger *ledger;
     struct announce announce;
     struct gather gather;
     struct subscription subscription;
@@ -175,6 +177,7 @@ static void let_go_step(struct loop *loop, int64_t now_ms)
         return;
     drop_loads(loop);
     holds_clear(&loop->holds, loop->counts);
+    ledger_forget(loop->ledger);
     partitions_clear(&loop->partitions);
     loop->taken = false;
     consumer_let_go(loop->consumer);
@@ -194,6 +197,7 @@ static void start_over(struct loop *loop)
 {
     drop_loads(loop);
     holds_clear(&loop->holds, loop->counts);
+    ledger_forget(loop->ledger);
     placement_begin(loop->placement);
 }
 
@@ -257,7 +261,7 @@ static void on_gap(struct partition *partition, int64_t to, void *arg)
               deleted ? "messages were deleted before they were read" : "the topic was made anew",
               to);
     counts_lost(loop->counts, partition, deleted ? (uint64_t)(to - partition->next) : 1);
-    gather_jump(&loop->gather, loop->gathering, partition, to);
+    gather_jump(&loop->gather, loop->gathering, partition, to, true);
 }
 
 /* ---- one turn of the loop ---- */
@@ -528,6 +532,7 @@ static void open_parts(struct loop *loop)
     const struct settings *settings = loop->options.settings;
     loop->writer = open_writer(loop);
     loop->counts = counts_new(loop->options.metrics);
+    loop->ledger = ledger_new(loop->options.metrics);
     loop->lookup = lookup_new(consumer_handle(loop->consumer), on_lookup, loop);
     const struct placement_options placement = {
         .writer = loop->writer,
@@ -547,8 +552,8 @@ static void open_parts(struct loop *loop)
                                              .on_stored = on_stored,
                                              .next_batch = next_batch,
                                              .on_progress = on_progress};
-    loop->delivery =
-        delivery_new(loop->writer, settings->kafka_group_id, loop->counts, &delivery, loop);
+    loop->delivery = delivery_new(loop->writer, settings->kafka_group_id, loop->counts,
+                                  loop->ledger, &delivery, loop);
     loop->announce = (struct announce){
         .writer = loop->writer, .consumer = loop->consumer, .partitions = &loop->partitions};
     loop->gather = (struct gather){.settings = settings,
@@ -572,6 +577,7 @@ static void close_parts(struct loop *loop)
     holds_clear(&loop->holds, loop->counts);
     partitions_clear(&loop->partitions);
     counts_free(loop->counts);
+    ledger_free(loop->ledger);
     schema_release(loop->schema);
     subscription_free(&loop->subscription);
     consumer_free(loop->consumer);

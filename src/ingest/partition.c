@@ -34,8 +34,9 @@ void partition_set_state(struct partition *partition, enum partition_state state
     partition->state = state;
 }
 
-void partition_place(struct partition *partition, int64_t offset)
+void partition_place(struct partition *partition, int64_t offset, const struct progress *progress)
 {
+    partition->progress = *progress;
     partition->next = offset;
     partition->stored = offset;
     partition_set_state(partition, PARTITION_READING);

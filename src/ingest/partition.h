@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "metrics/metrics.h"
+#include "store/ledger.h"
 
 enum partition_state {
     PARTITION_NEW,     /* where to begin is not known yet */
@@ -25,6 +26,7 @@ struct partition {
     int64_t stored;    /* what PostgreSQL holds */
     int64_t flushing;  /* of that, what waits to be flushed before Kafka is told; -1: nothing */
     int64_t announced; /* what Kafka was last told; -1: nothing by us */
+    struct progress progress; /* as PostgreSQL holds it with `stored` */
     struct counter *messages;
     struct gauge *lag;
     struct gauge *assigned;
@@ -47,7 +49,7 @@ void partitions_clear(struct partitions *partitions);
 /* Aborts when `state` may not follow the present one. */
 void partition_set_state(struct partition *partition, enum partition_state state);
 const char *partition_state_name(enum partition_state state);
-/* PostgreSQL holds `offset`, and consuming goes on there. */
-void partition_place(struct partition *partition, int64_t offset);
+/* PostgreSQL holds `offset` and `progress`, and consuming goes on there. */
+void partition_place(struct partition *partition, int64_t offset, const struct progress *progress);
 
 #endif

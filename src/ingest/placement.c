@@ -163,7 +163,7 @@ static size_t take_known(struct placement *placement, const char *source)
             n_unknown++;
             continue;
         }
-        partition_place(partition, found->next_offset);
+        partition_place(partition, found->next_offset, &found->progress);
         log_info(COMPONENT, "partition %s/%" PRId32 " goes on at offset %" PRId64 " (%s)",
                  partition->topic, partition->number, partition->next, source);
     }

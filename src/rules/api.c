@@ -25,8 +25,9 @@ static bool list_has(const char *list, const char *name)
 
 static int l_env(lua_State *L)
 {
-    static const char built_in[] = "MARKET_DATA_TOPIC,NEWS_TOPIC,INSIGHTS_TOPIC,"
-                                   "MARKET_CONSUMER_GROUP_ID,KAFKA_GROUP_ID,LOG_LEVEL";
+    static const char built_in[] = "MARKET_DATA_TOPIC,MARKET_DATA_NUMBERING,NEWS_TOPIC,"
+                                   "INSIGHTS_TOPIC,MARKET_CONSUMER_GROUP_ID,KAFKA_GROUP_ID,"
+                                   "LOG_LEVEL";
     const char *name = luaL_checkstring(L, 1);
     if (!list_has(built_in, name) && !list_has(rules_state_of(L)->options.env_allow, name))
         return luaL_error(L, "cs.env: %s may not be read (allowed are %s and what RULES_ENV lists)",

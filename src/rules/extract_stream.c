@@ -387,9 +387,10 @@ static bool has_field(lua_State *L, int index, const char *key)
 void rules_extract_stream(const struct shape *shape, int index, struct stream_def *stream,
                           struct rules_stream *runtime)
 {
-    static const char *const known[] = {
-        "name",  "topic",    "fields",    "shapes",   "tables",        "map", "optional",
-        "saved", "identify", "numbering", "examples", "sequence_from", NULL};
+    static const char *const known[] = {"name",     "topic",     "fields",   "shapes",
+                                        "tables",   "map",       "optional", "saved",
+                                        "identify", "numbering", "examples", "sequence_from",
+                                        "series",   "track_key", NULL};
     lua_State *L = shape->L;
     luaL_checkstack(L, 20, "stream");
     shape_check_keys(shape, index, "", known);
@@ -410,6 +411,8 @@ void rules_extract_stream(const struct shape *shape, int index, struct stream_de
     lua_getfield(L, index, "map");
     runtime->wants_meta = rules_parameter_count(L, lua_gettop(L)) > 1;
     lua_pop(L, 1);
+    runtime->series = shape_optional_function(shape, index, "series", "series");
+    runtime->track_key = shape_optional_function(shape, index, "track_key", "track_key");
     runtime->examples = LUA_NOREF;
     if (shape_optional_table(shape, index, "examples", "examples")) {
         shape_array_size(shape, lua_gettop(L), "examples");

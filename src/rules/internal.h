@@ -4,6 +4,7 @@
 
 #include <lua.h>
 
+#include "base/log.h"
 #include "rules/limits.h"
 #include "rules/state.h"
 
@@ -19,6 +20,8 @@ struct rules_table {
 /* The side of a stream that runs; its stream_def is what others see. References are luaL_ref()s. */
 struct rules_stream {
     int map;
+    int series; /* LUA_NOREF when there is none; so is the next */
+    int track_key;
     bool wants_meta; /* map was declared with a second parameter */
     int *fields;     /* names of the fields */
     struct rules_table *tables;
@@ -50,6 +53,7 @@ struct rules_state {
     const char *component;                 /* of log lines in the running call */
     bool rehearsing;                       /* examples run: nothing is logged or counted */
     struct rules_log_limit *log_limits;
+    struct log_limit series_limit;         /* of lines about functions that name no series */
     void (*body)(lua_State *L, void *arg); /* of the entry that is running */
     void *arg;
 };

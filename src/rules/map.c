@@ -7,6 +7,7 @@
 #include "base/memory.h"
 #include "base/utf8.h"
 #include "rules/json.h"
+#include "rules/series.h"
 
 #define REASON_MAX 500
 
@@ -97,14 +98,14 @@ static void identify(struct mapping *mapping, const struct record *record)
 
 /* ---- arguments ---- */
 
-static void push_fields(lua_State *L, const struct mapping *mapping)
+void rules_push_fields(lua_State *L, const struct rules_stream *runtime,
+                       const struct record *record)
 {
-    const struct record *record = mapping->record;
     lua_createtable(L, 0, (int)record->n_values);
     for (size_t i = 0; i < record->n_values; i++) {
         if (record->values[i].is_null)
             continue;
-        lua_rawgeti(L, LUA_REGISTRYINDEX, mapping->runtime->fields[i]);
+        lua_rawgeti(L, LUA_REGISTRYINDEX, runtime->fields[i]);
         rules_push_field(L, &record->values[i]);
         lua_rawset(L, -3);
     }
@@ -203,7 +204,7 @@ static void run_map(lua_State *L, void *arg)
     struct mapping *mapping = arg;
     lua_rawgeti(L, LUA_REGISTRYINDEX, mapping->runtime->map);
     if (mapping->record)
-        push_fields(L, mapping);
+        rules_push_fields(L, mapping->runtime, mapping->record);
     else if (!push_decoded(L, mapping))
         return;
     if (mapping->runtime->wants_meta)
@@ -229,31 +230,41 @@ static bool read_fields(struct mapping *mapping, struct record *record)
     return read == READ_OK;
 }
 
+static void map_payload(struct mapping *mapping, struct record *record)
+{
+    struct rules_state *state = mapping->state;
+    const struct stream_def *stream = mapping->stream;
+    if (mapping->message->payload.size > state->options.message_max_bytes) {
+        reject(mapping, STAGE_DECODE, "the message is larger than the limit");
+        return;
+    }
+    if (stream->plan) {
+        if (!read_fields(mapping, record))
+            return;
+        mapping->record = record;
+    }
+    state->component = stream->name;
+    const struct rules_entry entry = {stream->file, "map", state->options.map_ms};
+    struct error err = {.text = ""};
+    if (rules_enter(state, &entry, run_map, mapping, &err) != RULES_DONE)
+        reject(mapping, STAGE_MAP, err.text);
+    state->component = "rules";
+}
+
 void rules_map(struct rules_state *state, size_t stream, const struct message *message,
                struct arena *arena, struct map_result *result)
 {
     const struct stream_def *def = &state->def.streams[stream];
     struct mapping mapping = {state, def, &state->streams[stream], message, NULL, arena, result};
+    struct record record = {0};
     *result = (struct map_result){.verdict = MAP_REJECT};
     if (!message->payload.data) {
         result->verdict = MAP_SKIP;
         result->reason = bytes_of_string("tombstone");
         return;
     }
-    if (message->payload.size > state->options.message_max_bytes) {
-        reject(&mapping, STAGE_DECODE, "the message is larger than the limit");
-        return;
-    }
-    struct record record = {0};
-    if (def->plan) {
-        if (!read_fields(&mapping, &record))
-            return;
-        mapping.record = &record;
-    }
-    state->component = def->name;
-    const struct rules_entry entry = {def->file, "map", state->options.map_ms};
-    struct error err = {.text = ""};
-    if (rules_enter(state, &entry, run_map, &mapping, &err) != RULES_DONE)
-        reject(&mapping, STAGE_MAP, err.text);
-    state->component = "rules";
+    map_payload(&mapping, &record);
+    if (result->verdict != MAP_ROWS)
+        rules_find_series(state, stream, message, record.n_values > 0 ? &record : NULL, arena,
+                          result);
 }

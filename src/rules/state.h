@@ -71,12 +71,17 @@ struct map_result {
     enum map_verdict verdict;
     enum reject_stage stage; /* MAP_REJECT */
     struct bytes reason;     /* MAP_SKIP, MAP_REJECT */
-    struct row *rows;        /* MAP_ROWS: at least one; ordered by table */
+    struct row *rows;        /* MAP_ROWS: at least one; ordered by table. STAGE_DATABASE: those that
+                                were refused */
     size_t n_rows;
     /* what stream_def.identify_* could read, whatever the verdict; absent when not */
     struct bytes symbol;
     bool has_sequence;
     int64_t sequence;
+    /* Not MAP_ROWS: the series that its number belongs to (model/series.h) and the table's name,
+     * where `series` or `track_key` of the stream could say; else absent. */
+    struct bytes series_table;
+    struct bytes series;
 };
 
 /* Reads and maps one message by stream number `stream`. Everything in `*result` lives in `arena`

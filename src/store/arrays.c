@@ -6,7 +6,8 @@
 #include "base/utf8.h"
 
 /* Milliseconds between 1970 and 2000, where PostgreSQL's timestamps begin. */
-#define EPOCH_SHIFT_MS INT64_C(946684800000)
+#define EPOCH_SHIFT_MS   INT64_C(946684800000)
+#define EPOCH_SHIFT_DAYS 10957
 
 void array_begin(struct buffer *array, enum pg_type element, size_t n)
 {
@@ -34,6 +35,11 @@ void array_add_int8(struct buffer *array, int64_t number)
 {
     buffer_append_be32(array, 8);
     buffer_append_be64(array, (uint64_t)number);
+}
+
+void array_add_day(struct buffer *array, int32_t day)
+{
+    array_add_int4(array, day - EPOCH_SHIFT_DAYS);
 }
 
 void array_add_bytes(struct buffer *array, struct bytes bytes)

@@ -19,6 +19,7 @@ enum pg_type {
     PG_INT4 = 23,
     PG_TEXT = 25,
     PG_FLOAT8 = 701,
+    PG_DATE = 1082,
     PG_TIMESTAMPTZ = 1184,
 };
 
@@ -27,6 +28,8 @@ void array_begin(struct buffer *array, enum pg_type element, size_t n);
 void array_add_null(struct buffer *array);
 void array_add_int4(struct buffer *array, int32_t number);
 void array_add_int8(struct buffer *array, int64_t number);
+/* A date, in days since 1970. */
+void array_add_day(struct buffer *array, int32_t day);
 /* Absent is NULL. */
 void array_add_bytes(struct buffer *array, struct bytes bytes);
 /* Text from outside that is only to be read: what is not UTF-8, and NUL, becomes U+FFFD. */

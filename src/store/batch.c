@@ -3,67 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/memory.h"
-#include "store/arrays.h"
-
-/* Parameters of one statement; all binary but for those added as text. */
-struct params {
-    int n;
-    int capacity;
-    struct buffer *arrays; /* one a parameter, unused for text ones */
-    const char **values;
-    int *lengths;
-    int *formats;
-};
-
-static struct params params_new(size_t capacity)
-{
-    struct params params = {.capacity = (int)capacity};
-    params.arrays = memory_zero(capacity, sizeof *params.arrays);
-    params.values = memory_zero(capacity, sizeof *params.values);
-    params.lengths = memory_zero(capacity, sizeof *params.lengths);
-    params.formats = memory_zero(capacity, sizeof *params.formats);
-    return params;
-}
-
-static void params_add_text(struct params *params, const char *text)
-{
-    params->values[params->n++] = text;
-}
-
-static struct buffer *params_add_array(struct params *params, enum pg_type element, size_t n)
-{
-    struct buffer *array = &params->arrays[params->n++];
-    array_begin(array, element, n);
-    return array;
-}
-
-/* Sends the statement and releases the parameters: libpq has copied them. */
-static bool params_send(struct params *params, struct connection *connection, const char *sql)
-{
-    for (int i = 0; i < params->n; i++) {
-        if (!params->arrays[i].data)
-            continue;
-        params->values[i] = params->arrays[i].data;
-        params->lengths[i] = (int)params->arrays[i].size;
-        params->formats[i] = 1;
-    }
-    const struct statement statement = {
-        .sql = sql,
-        .n_params = params->n,
-        .values = params->values,
-        .lengths = params->lengths,
-        .formats = params->formats,
-    };
-    bool sent = connection_send(connection, &statement, NULL, NULL);
-    for (int i = 0; i < params->capacity; i++)
-        buffer_free(&params->arrays[i]);
-    free(params->arrays);
-    free(params->values);
-    free(params->lengths);
-    free(params->formats);
-    return sent;
-}
+#include "store/ledger_send.h"
+#include "store/params.h"
 
 static bool send_plain(struct connection *connection, const char *sql)
 {
@@ -71,25 +12,48 @@ static bool send_plain(struct connection *connection, const char *sql)
     return connection_send(connection, &statement, NULL, NULL);
 }
 
+static void add_number(struct buffer *array, bool is_there, int64_t number)
+{
+    if (is_there)
+        array_add_int8(array, number);
+    else
+        array_add_null(array);
+}
+
+static struct bytes text_or_null(const char *text)
+{
+    return bytes_of_string(*text ? text : NULL);
+}
+
 static bool send_offsets(struct connection *connection, const struct write_batch *batch)
 {
     size_t n = batch->n_offsets;
-    struct params params = params_new(5);
+    struct params params = params_new(9);
     params_add_text(&params, batch->group_id);
     struct buffer *topics = params_add_array(&params, PG_TEXT, n);
     struct buffer *partitions = params_add_array(&params, PG_INT4, n);
     struct buffer *from = params_add_array(&params, PG_INT8, n);
     struct buffer *to = params_add_array(&params, PG_INT8, n);
+    struct buffer *max_sequences = params_add_array(&params, PG_INT8, n);
+    struct buffer *holes = params_add_array(&params, PG_TEXT, n);
+    struct buffer *hole_tables = params_add_array(&params, PG_TEXT, n);
+    struct buffer *hole_series = params_add_array(&params, PG_TEXT, n);
     for (size_t i = 0; i < n; i++) {
         const struct offset_move *move = &batch->offsets[i];
+        const struct progress *progress = &move->progress;
         array_add_bytes(topics, bytes_of_string(move->topic));
         array_add_int4(partitions, move->partition);
         array_add_int8(from, move->from);
         array_add_int8(to, move->to);
+        add_number(max_sequences, progress->has_max, progress->max_sequence);
+        array_add_bytes(holes, bytes_of_string(hole_reason_name(progress->hole)));
+        array_add_bytes(hole_tables, text_or_null(progress->hole_table));
+        array_add_bytes(hole_series, text_or_null(progress->hole_series));
     }
     return params_send(&params, connection,
-                       "SELECT ingest_move_offsets($1::text, $2::text[], $3::integer[],"
-                       " $4::bigint[], $5::bigint[])");
+                       "SELECT ledger_move_offsets($1::text, $2::text[], $3::integer[],"
+                       " $4::bigint[], $5::bigint[], $6::bigint[], $7::text[], $8::text[],"
+                       " $9::text[])");
 }
 
 static bool send_rows(struct connection *connection, const struct schema *schema,
@@ -205,7 +169,7 @@ static const char rehearse_sql[] =
     "'; END $$";
 
 bool batch_send(struct connection *connection, const struct schema *schema,
-                const struct write_batch *batch, size_t *tables)
+                const struct write_batch *batch, size_t *tables, struct ledger_found *found)
 {
     size_t n = 0;
     for (size_t i = 0; i < batch->n_tables + BATCH_OTHER; i++)
@@ -235,6 +199,8 @@ bool batch_send(struct connection *connection, const struct schema *schema,
     if (batch->n_rejections && !send_rejections(connection, batch))
         return false;
     if (batch->n_healed && !send_healed(connection, batch))
+        return false;
+    if (batch->ledger && !ledger_send(connection, batch->group_id, batch->ledger, found))
         return false;
     return !batch->rehearse || send_plain(connection, rehearse_sql);
 }

@@ -12,11 +12,11 @@
 #define REHEARSED_SQLSTATE "CS002"
 
 /* Sends everything but the Sync. tables[n] gets, for statement n of the segment, the index into
- * batch->tables, or n_tables when it is about none; it has room for n_tables + BATCH_OTHER. False:
- * the connection is not ready. */
-#define BATCH_OTHER 6
+ * batch->tables, or n_tables when it is about none; it has room for n_tables + BATCH_OTHER. `found`
+ * is filled while the segment is answered. False: the connection is not ready. */
+#define BATCH_OTHER 16
 bool batch_send(struct connection *connection, const struct schema *schema,
-                const struct write_batch *batch, size_t *tables)
+                const struct write_batch *batch, size_t *tables, struct ledger_found *found)
     __attribute__((warn_unused_result));
 
 #endif

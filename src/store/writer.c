@@ -9,6 +9,7 @@
 #include "base/memory.h"
 #include "store/arrays.h"
 #include "store/batch.h"
+#include "store/params.h"
 
 #define SILENCE_MARGIN_MS 5000
 
@@ -17,7 +18,7 @@ typedef void (*offsets_done_cb)(bool ok, const struct error *err, void *arg);
 typedef void (*flushed_done_cb)(bool ok, uint64_t flushed_lsn, uint64_t insert_lsn, void *arg);
 
 /* What is in flight; at most one of them. */
-enum work { WORK_NONE, WORK_BATCH, WORK_OFFSETS, WORK_FLUSHED };
+enum work { WORK_NONE, WORK_BATCH, WORK_OFFSETS, WORK_TOPICS, WORK_CLEAR, WORK_FLUSHED };
 
 struct writer {
     struct connection *connection;
@@ -28,11 +29,14 @@ struct writer {
     const struct write_batch *batch; /* WORK_BATCH */
     write_done_cb batch_done;
     size_t *tables; /* statement of the segment -> index into batch->tables */
-    bool retried;   /* statements were prepared anew and the batch sent again */
+    struct ledger_found found;
+    bool retried; /* statements were prepared anew and the batch sent again */
 
     struct partition_offset *partitions; /* WORK_OFFSETS */
     size_t n_partitions;
-    offsets_done_cb offsets_done;
+    struct topic_progress *topics; /* WORK_TOPICS */
+    size_t n_topics;
+    offsets_done_cb offsets_done; /* of these, and WORK_CLEAR */
 
     uint64_t lsn[2]; /* WORK_FLUSHED: flushed, insert */
     flushed_done_cb flushed_done;
@@ -149,13 +153,16 @@ static void on_batch_end(enum segment_outcome outcome, const struct segment_fail
         if (send_again(writer, &result))
             return;
     }
+    result.found = writer->found;
     writer->work = WORK_NONE;
     writer->batch_done(&result, writer->arg);
 }
 
 static bool send_batch(struct writer *writer)
 {
-    return batch_send(writer->connection, writer->schema, writer->batch, writer->tables) &&
+    writer->found = (struct ledger_found){0};
+    return batch_send(writer->connection, writer->schema, writer->batch, writer->tables,
+                      &writer->found) &&
            connection_sync(writer->connection, on_batch_end, writer);
 }
 
@@ -178,7 +185,8 @@ bool writer_submit(struct writer *writer, const struct write_batch *batch, write
 
 /* ---- offsets ---- */
 
-static const char read_sql[] = "SELECT p.place, o.next_offset"
+static const char read_sql[] = "SELECT p.place, o.next_offset, o.max_sequence, o.clear_to, o.hole,"
+                               " o.hole_table, o.hole_series"
                                " FROM unnest($2::text[], $3::integer[]) WITH ORDINALITY"
                                "  AS p (topic, partition, place)"
                                " JOIN ingest_offsets o ON o.group_id = $1::text AND o.topic = "
@@ -191,18 +199,40 @@ static const char init_sql[] =
     "  AS p (topic, partition, next_offset)"
     " ORDER BY p.topic, p.partition ON CONFLICT DO NOTHING";
 
+static bool take_number(const PGresult *result, int row, int column, int64_t *number)
+{
+    *number = strtoll(PQgetvalue(result, row, column), NULL, 10);
+    return !PQgetisnull(result, row, column);
+}
+
+static void take_progress(const PGresult *result, int row, struct progress *progress)
+{
+    const char *hole = PQgetvalue(result, row, 4);
+    progress->has_max = take_number(result, row, 2, &progress->max_sequence);
+    progress->has_clear = take_number(result, row, 3, &progress->clear_to);
+    if (strcmp(hole, "lost") == 0)
+        progress->hole = HOLE_LOST;
+    else if (*hole)
+        progress->hole = HOLE_REJECTED;
+    snprintf(progress->hole_table, sizeof progress->hole_table, "%s", PQgetvalue(result, row, 5));
+    snprintf(progress->hole_series, sizeof progress->hole_series, "%s", PQgetvalue(result, row, 6));
+}
+
 static void on_offset_rows(const struct pg_result *pg_result, void *arg)
 {
     struct writer *writer = arg;
     const PGresult *result = (const PGresult *)pg_result;
-    for (size_t i = 0; i < writer->n_partitions; i++)
+    for (size_t i = 0; i < writer->n_partitions; i++) {
         writer->partitions[i].known = false;
+        writer->partitions[i].progress = (struct progress){0};
+    }
     for (int row = 0; row < PQntuples(result); row++) {
         size_t place = strtoul(PQgetvalue(result, row, 0), NULL, 10);
         if (place < 1 || place > writer->n_partitions)
             die("offsets: place %zu of %zu", place, writer->n_partitions);
         writer->partitions[place - 1].known = true;
         writer->partitions[place - 1].next_offset = strtoll(PQgetvalue(result, row, 1), NULL, 10);
+        take_progress(result, row, &writer->partitions[place - 1].progress);
     }
 }
 
@@ -280,6 +310,76 @@ bool writer_init_offsets(struct writer *writer, const char *group_id,
                          offsets_done_cb done, void *arg)
 {
     return start_offsets(writer, group_id, true, partitions, n_partitions, done, arg);
+}
+
+/* ---- quiet partitions ---- */
+
+static void on_topic_rows(const struct pg_result *pg_result, void *arg)
+{
+    struct writer *writer = arg;
+    const PGresult *result = (const PGresult *)pg_result;
+    for (int row = 0; row < PQntuples(result); row++) {
+        size_t place = strtoul(PQgetvalue(result, row, 0), NULL, 10);
+        if (place < 1 || place > writer->n_topics)
+            die("topics: place %zu of %zu", place, writer->n_topics);
+        struct topic_progress *topic = &writer->topics[place - 1];
+        topic->has_max = take_number(result, row, 1, &topic->max_sequence);
+    }
+}
+
+bool writer_read_topics(struct writer *writer, const char *group_id, struct topic_progress *topics,
+                        size_t n_topics, offsets_done_cb done, void *arg)
+{
+    if (!is_free(writer))
+        return false;
+    writer->topics = topics;
+    writer->n_topics = n_topics;
+    writer->offsets_done = done;
+    writer->arg = arg;
+    struct params params = params_new(2);
+    params_add_text(&params, group_id);
+    struct buffer *names = params_add_array(&params, PG_TEXT, n_topics);
+    for (size_t i = 0; i < n_topics; i++)
+        array_add_bytes(names, bytes_of_string(topics[i].topic));
+    if (!params_send_asking(&params, writer->connection,
+                            "SELECT t.place, max(o.max_sequence)"
+                            " FROM unnest($2::text[]) WITH ORDINALITY AS t (topic, place)"
+                            " LEFT JOIN ingest_offsets o ON o.group_id = $1::text"
+                            "  AND o.topic = t.topic GROUP BY t.place",
+                            on_topic_rows, writer) ||
+        !connection_sync(writer->connection, on_offsets_end, writer))
+        return false;
+    writer->work = WORK_TOPICS;
+    return true;
+}
+
+bool writer_clear(struct writer *writer, const char *group_id,
+                  const struct quiet_partition *partitions, size_t n_partitions,
+                  offsets_done_cb done, void *arg)
+{
+    if (!is_free(writer))
+        return false;
+    writer->offsets_done = done;
+    writer->arg = arg;
+    struct params params = params_new(5);
+    params_add_text(&params, group_id);
+    struct buffer *topics = params_add_array(&params, PG_TEXT, n_partitions);
+    struct buffer *numbers = params_add_array(&params, PG_INT4, n_partitions);
+    struct buffer *offsets = params_add_array(&params, PG_INT8, n_partitions);
+    struct buffer *clear_to = params_add_array(&params, PG_INT8, n_partitions);
+    for (size_t i = 0; i < n_partitions; i++) {
+        array_add_bytes(topics, bytes_of_string(partitions[i].topic));
+        array_add_int4(numbers, partitions[i].partition);
+        array_add_int8(offsets, partitions[i].next_offset);
+        array_add_int8(clear_to, partitions[i].clear_to);
+    }
+    if (!params_send(&params, writer->connection,
+                     "SELECT ledger_clear($1::text, $2::text[], $3::integer[], $4::bigint[],"
+                     " $5::bigint[])") ||
+        !connection_sync(writer->connection, on_offsets_end, writer))
+        return false;
+    writer->work = WORK_CLEAR;
+    return true;
 }
 
 /* ---- what a crash of PostgreSQL would leave ---- */

@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "model/table.h"
 #include "store/connection.h"
+#include "store/ledger.h"
 #include "store/schema.h"
 
 struct event_base;
@@ -27,6 +28,7 @@ struct offset_move {
     int32_t partition;
     int64_t from; /* what PostgreSQL must hold now */
     int64_t to;
+    struct progress progress; /* max_sequence and hole, after the move */
 };
 
 struct rejection {
@@ -70,6 +72,7 @@ struct write_batch {
     size_t n_offsets;
     const struct rejection *rejections;
     size_t n_rejections;
+    const struct ledger_update *ledger;   /* NULL: nothing */
     const struct settlement *settlements; /* WRITE_SWAPPED when one was settled by another */
     size_t n_settlements;
     const char *rules_hash; /* of the settlements */
@@ -94,6 +97,7 @@ struct write_result {
     enum sqlstate_class class; /* WRITE_REFUSED */
     struct segment_failure failure;
     size_t table; /* WRITE_REFUSED: index into batch.tables, or n_tables when it was none of them */
+    struct ledger_found found; /* WRITE_COMMITTED */
 };
 
 struct writer_options {
@@ -127,10 +131,11 @@ struct partition_offset {
     int32_t partition;
     bool known; /* PostgreSQL has a row */
     int64_t next_offset;
+    struct progress progress; /* nothing known where there is no row */
 };
 
-/* Reads what PostgreSQL knows of the given partitions, filling `known` and `next_offset`. Same
- * rules as writer_submit. */
+/* Reads what PostgreSQL knows of the given partitions, filling `known`, `next_offset` and
+ * `progress`. Same rules as writer_submit. */
 bool writer_read_offsets(struct writer *writer, const char *group_id,
                          struct partition_offset *partitions, size_t n_partitions,
                          void (*done)(bool ok, const struct error *err, void *arg), void *arg)
@@ -141,6 +146,30 @@ bool writer_init_offsets(struct writer *writer, const char *group_id,
                          struct partition_offset *partitions, size_t n_partitions,
                          void (*done)(bool ok, const struct error *err, void *arg), void *arg)
     __attribute__((warn_unused_result));
+/* The highest number read in any partition of a topic. */
+struct topic_progress {
+    const char *topic;
+    bool has_max;
+    int64_t max_sequence;
+};
+/* Fills `has_max` and `max_sequence`. Same rules as writer_submit. */
+bool writer_read_topics(struct writer *writer, const char *group_id, struct topic_progress *topics,
+                        size_t n_topics, void (*done)(bool ok, const struct error *err, void *arg),
+                        void *arg) __attribute__((warn_unused_result));
+
+/* A partition that was read to its end. */
+struct quiet_partition {
+    const char *topic;
+    int32_t partition;
+    int64_t next_offset; /* passed over when PostgreSQL has moved on */
+    int64_t clear_to;
+};
+/* Same rules as writer_submit. */
+bool writer_clear(struct writer *writer, const char *group_id,
+                  const struct quiet_partition *partitions, size_t n_partitions,
+                  void (*done)(bool ok, const struct error *err, void *arg), void *arg)
+    __attribute__((warn_unused_result));
+
 /* The WAL position up to which commits survive a crash of PostgreSQL (pg_current_wal_flush_lsn),
  * and that of the last commit. */
 bool writer_read_flushed(struct writer *writer,

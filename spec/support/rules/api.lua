@@ -7,8 +7,8 @@ local number = require "spec.support.rules.number"
 
 local DAY_MS = 24 * 60 * 60 * 1000
 local BUILT_IN_ENV = {
-  MARKET_DATA_TOPIC = 1, NEWS_TOPIC = 1, INSIGHTS_TOPIC = 1, MARKET_CONSUMER_GROUP_ID = 1,
-  KAFKA_GROUP_ID = 1, LOG_LEVEL = 1,
+  MARKET_DATA_TOPIC = 1, MARKET_DATA_NUMBERING = 1, NEWS_TOPIC = 1, INSIGHTS_TOPIC = 1,
+  MARKET_CONSUMER_GROUP_ID = 1, KAFKA_GROUP_ID = 1, LOG_LEVEL = 1,
 }
 
 -- ---- dates of the Gregorian calendar in UTC ----

@@ -6,7 +6,7 @@ local json = require "spec.support.rules.json"
 
 local KNOWN = {
   name = 1, topic = 1, fields = 1, shapes = 1, tables = 1, map = 1, numbering = 1, identify = 1,
-  saved = 1, sequence_from = 1, optional = 1, examples = 1,
+  saved = 1, sequence_from = 1, optional = 1, examples = 1, series = 1, track_key = 1,
 }
 
 local Stream = {}
@@ -75,6 +75,9 @@ local function check_definition(def)
   if def.saved then
     check(select(2, def.saved:gsub("%%d", "")) == 1, "saved: %%d was expected once")
   end
+  for _, name in ipairs { "series", "track_key" } do
+    check(def[name] == nil or type(def[name]) == "function", "%s: a function was expected", name)
+  end
   check(def.optional == nil or type(def.optional) == "boolean",
     "optional: true or false was expected")
   for field, declared in pairs(def.fields or {}) do
@@ -141,6 +144,41 @@ local function take_rows(tables, given)
   return rows
 end
 
+-- ---- series ----
+
+-- What `series` or `track_key` returned, as the ledger names it: { table, "BTCUSDT/5m" }.
+local function series_name(tables, name, values)
+  if name == nil then return nil end
+  local def = type(name) == "string" and tables[name]
+  check(def and def.track, '"%s" is no tracked table of the stream', tostring(name))
+  check(type(values) == "table" and #values <= #def.track.by,
+    "%s is tracked by %d columns", name, #def.track.by)
+  local texts = {}
+  for i in ipairs(def.track.by) do
+    if values[i] == nil or values[i] == cjson.null then return nil end
+    texts[i] = tostring(values[i]):gsub("/", "//")
+  end
+  return { table = name, series = table.concat(texts, "/") }
+end
+
+-- A function that breaks names no series.
+function Stream:call_series(hook, argument)
+  local run = self.def[hook]
+  if not run or argument == nil then return nil end
+  local fine, name, values = self.enter(function() return pcall(run, argument) end)
+  if not fine then return nil end
+  local taken, series = pcall(series_name, self.def.tables, name, values)
+  return taken and series or nil
+end
+
+-- Of a message that was refused, or skipped where each series has its own numbers.
+function Stream:find_series(result, record, key)
+  local is_dense = type(self.def.numbering) == "table"
+  if not result.reject and not (result.skip and is_dense) then return nil end
+  return self:call_series("series", record)
+    or (result.reject and self:call_series("track_key", key) or nil)
+end
+
 -- ---- one message ----
 
 function Stream:read(text)
@@ -161,7 +199,7 @@ function Stream:read(text)
     return record, named
   end
   named.reject, named.stage = reason, "decode"
-  return nil, named
+  return nil, named, readable
 end
 
 local function verdict(self, fine, rows, what, reason)
@@ -183,17 +221,23 @@ end
 
 -- What becomes of one message: { rows = { TABLE = { row, ... } } }, { skip = reason } or
 -- { reject = reason, stage = ... }, with `symbol` and `sequence` where they could be read.
+-- A message that was not stored has `series`, { table, series }, where the stream could say it.
 -- `text` nil is a tombstone.
 function Stream:map(text, meta)
   if text == nil then return { skip = "tombstone" } end
-  local record, named = self:read(text)
-  if record == nil then return named end
+  local key = meta and meta.key
+  local record, named, readable = self:read(text)
+  if record == nil then
+    named.series = self:find_series(named, next(readable or {}) and readable or nil, key)
+    return named
+  end
   local full_meta = { topic = self.topic, partition = 0, offset = 0, shape = named.shape }
   for key, value in pairs(meta or {}) do full_meta[key] = value end
   local result = verdict(self, self.enter(function()
     return pcall(self.def.map, record, full_meta)
   end))
   result.symbol, result.sequence = named.symbol, named.sequence
+  result.series = self:find_series(result, record, key)
   return result
 end
 
