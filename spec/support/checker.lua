@@ -38,12 +38,13 @@ CREATE OR REPLACE TRIGGER spec_%s AFTER %s ON %s REFERENCING NEW TABLE AS writte
 --   partitions   how many the topic has; the field may be changed later
 --   original     { [partition] = offset }: what lies before was dealt with by the program that ran
 --                before, which stored no sequence
---   refuses      function(candle): the database refuses it
+--   refuses      function(candle, partition, offset): it is refused all the same
+--   largest      bytes of a message at most
 function checker.new(options)
   local self = setmetatable({
     database = options.database, broker = options.broker, topic = options.topic,
     group = options.group, partitions = options.partitions, original = options.original or {},
-    refuses = options.refuses or function() end, reads = true,
+    refuses = options.refuses or function() end, largest = options.largest or math.huge,
     rows = {}, serials = {}, rejected = {}, counts = { messages = 0, accepted = 0, skipped = 0,
       rejected = 0 },
   }, Checker)
@@ -84,6 +85,12 @@ local function is_acceptable(k)
   return INTERVALS[k.interval] and #k.symbol <= 20 and k.high >= k.low and (k.seq or 0) >= 0
 end
 
+local function hex(bytes)
+  return (bytes:gsub(".", function(c)
+    return ("%02x"):format(c:byte())
+  end))
+end
+
 local function key_of(k)
   return ("%.0f %s %s"):format(k.time, k.symbol, k.interval)
 end
@@ -101,10 +108,10 @@ function Checker:take(partition, offset, value)
     counts.skipped = counts.skipped + 1
     return
   end
-  local k = candle_of(value)
-  if not k or not is_acceptable(k) or self.refuses(k) then
+  local k = #value <= self.largest and candle_of(value)
+  if not k or not is_acceptable(k) or self.refuses(k, partition, offset) then
     if not before then
-      local name = ("%d %d %s"):format(partition, offset, value)
+      local name = ("%d %d %s"):format(partition, offset, hex(value))
       self.rejected[name] = (self.rejected[name] or 0) + 1
       counts.rejected = counts.rejected + 1
     end
@@ -187,7 +194,7 @@ function Checker:compare_rejected(found)
     left[name] = count
   end
   local rows = self.database:rows(([[
-    SELECT partition, "offset", convert_from(payload, 'UTF8') AS payload, stage, reason
+    SELECT partition, "offset", encode(payload, 'hex') AS payload, stage, reason
     FROM rejected_messages WHERE group_id = '%s' AND topic = '%s']]):format(self.group, self.topic))
   for _, row in ipairs(rows) do
     local name = ("%s %s %s"):format(row.partition, row.offset, row.payload or "")

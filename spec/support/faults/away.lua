@@ -153,7 +153,7 @@ return {
   { name = "PostgreSQL's sessions are ended", rounds = 20, run = sessions_ended },
   { name = "the whole of PostgreSQL is killed", rounds = 4, run = postgres_killed },
   { name = "PostgreSQL is killed when all is quiet", rounds = 2, run = postgres_killed_when_quiet },
-  { name = "the broker is killed", rounds = 3, run = broker_killed },
+  { name = "the broker is killed", rounds = 2, run = broker_killed },
   { name = "the network to PostgreSQL misbehaves", rounds = 12, run = network,
     options = to_postgres },
   { name = "the network to Kafka misbehaves", rounds = 12, run = network, options = to_kafka },

@@ -29,7 +29,7 @@ end
 --   topic
 --   bootstrap, through(url)                    where the service looks for them, when elsewhere
 --   between                                    a proxy, stopped at the end
---   original, refuses                          as the checker's
+--   original, refuses, largest                 as the checker's
 --   kafka                                      further lines of KAFKA_CONFIG_FILE
 function site.open(options)
   options = options or {}
@@ -46,6 +46,7 @@ function site.open(options)
   self.checker = checker.new {
     database = self.database, broker = self.broker, topic = self.topic, group = self.group,
     partitions = self.partitions, original = options.original, refuses = options.refuses,
+    largest = options.largest,
   }
   self.env = {
     MARKET_CONSUMER_BATCH_SIZE = options.batch or 300,
