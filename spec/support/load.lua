@@ -53,12 +53,11 @@ function Load:message(fields, partition)
 end
 
 local nonsense = {
-  function() return "not json" end,
-  function() return '{"no":"shape"}' end,
+  function(self) return "not json " .. self:candle().volume end,
+  function(self) return ('{"no":"shape %d"}'):format(self:candle().volume) end,
   function(self) return flat(self:candle { high = 1 }) end,
   function(self) return flat(self:candle { interval = "3m" }) end,
   function(self) return flat(self:candle { symbol = "TOOLONGFORTHECOLUMN_X" }) end,
-  function() return "" end,
 }
 
 -- The next message of the mixture.

@@ -75,12 +75,27 @@ static bool send_rows(struct connection *connection, const struct schema *schema
     return sent;
 }
 
+#define PLACE "group_id, stream, topic, topic_id, partition, \"offset\""
+#define REST  "key, payload, stage, reason, sqlstate, rules_hash, symbol, sequence"
+
+/* A message that stood at this place before the topic was made anew keeps its row: the other one
+ * gets a topic_id of its own. The same message again changes nothing. */
 static const char rejections_sql[] =
-    "INSERT INTO rejected_messages (group_id, stream, topic, partition, \"offset\", key, payload,"
-    " stage, reason, sqlstate, rules_hash, symbol, sequence)"
-    " SELECT $1::text, r.* FROM unnest($2::text[], $3::text[], $4::integer[], $5::bigint[],"
-    " $6::bytea[], $7::bytea[], $8::text[], $9::text[], $10::text[], $11::text[], $12::text[],"
-    " $13::bigint[]) AS r ON CONFLICT DO NOTHING";
+    "WITH r AS (SELECT $1::text AS group_id, u.* FROM unnest($2::text[], $3::text[],"
+    " $4::integer[], $5::bigint[], $6::bytea[], $7::bytea[], $8::text[], $9::text[], $10::text[],"
+    " $11::text[], $12::text[], $13::bigint[])"
+    " AS u (stream, topic, partition, \"offset\", " REST ")),"
+    " fresh AS (INSERT INTO rejected_messages (" PLACE ", " REST ")"
+    " SELECT group_id, stream, topic, '', partition, \"offset\", " REST " FROM r"
+    " ON CONFLICT DO NOTHING RETURNING stream, topic, partition, \"offset\")"
+    " INSERT INTO rejected_messages (" PLACE ", " REST ")"
+    " SELECT group_id, stream, topic, md5(coalesce(payload, '')), partition, \"offset\", " REST
+    " FROM r WHERE NOT EXISTS (SELECT FROM fresh f WHERE (f.stream, f.topic, f.partition,"
+    " f.\"offset\") = (r.stream, r.topic, r.partition, r.\"offset\"))"
+    " AND NOT EXISTS (SELECT FROM rejected_messages o WHERE (o.group_id, o.stream, o.topic,"
+    " o.topic_id, o.partition, o.\"offset\") = (r.group_id, r.stream, r.topic, '', r.partition,"
+    " r.\"offset\") AND o.payload IS NOT DISTINCT FROM r.payload)"
+    " ON CONFLICT DO NOTHING";
 
 static bool send_rejections(struct connection *connection, const struct write_batch *batch)
 {
