@@ -23,8 +23,8 @@ local function kafka_config_file()
   return kafka_config
 end
 
--- options: partitions (1), env, wait (as service.start), start (false: not yet), database (migrated;
--- nil: one of its own, dropped at the end)
+-- options: partitions (1), env, wait (as service.start), start (false: not yet),
+-- database (migrated; nil: one of its own, dropped at the end)
 function road.open(options)
   options = options or {}
   count = count + 1

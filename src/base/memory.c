@@ -6,8 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/log.h"
-
 void *memory_alloc(size_t size)
 {
     void *block = malloc(size ? size : 1);
@@ -60,7 +58,7 @@ char *memory_printf(const char *format, ...)
     return text;
 }
 
-/* log_write() does not allocate, so this works without memory too. */
+/* Straight to stderr: the log stands on this file, and there may be no memory left. */
 _Noreturn void memory_die(const char *file, int line, const char *format, ...)
 {
     char text[512];
@@ -68,6 +66,6 @@ _Noreturn void memory_die(const char *file, int line, const char *format, ...)
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    log_error("fatal", "%s:%d: %s", file, line, text);
+    fprintf(stderr, "fatal: %s:%d: %s\n", file, line, text);
     abort();
 }
