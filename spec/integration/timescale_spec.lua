@@ -7,6 +7,7 @@ local service = require "spec.support.service"
 local timescale = require "spec.support.timescale"
 local wait = require "spec.support.wait"
 
+local DAY = 86400000
 local T = 1704067200000 -- 2024-01-01
 
 local function migrate(database)
@@ -185,6 +186,69 @@ describe_there("the service on TimescaleDB", function()
     assert.equal(0, db:number "SELECT count(*) FROM rejected_messages WHERE stage = 'database'")
     r.service:stop()
     r:start()
+  end)
+
+  describe("over 1,000 chunks", function()
+    lazy_setup(function()
+      local messages = {}
+      for day = 0, 999 do
+        messages[#messages + 1] = candle("DAYS", T + day * DAY, 1, 5000 + 2 * day)
+        messages[#messages + 1] = candle("DAYS", T + day * DAY + 60000, 1, 5001 + 2 * day)
+      end
+      r:send(messages)
+    end)
+
+    local function chunks_of(plan)
+      local seen, count = {}, 0
+      for _, line in ipairs(plan) do
+        for name in line["QUERY PLAN"]:gmatch "%f[%w_]_hyper_%d+_%d+_chunk" do
+          if not seen[name] then seen[name], count = true, count + 1 end
+        end
+      end
+      return count
+    end
+
+    -- The plan of the service's own statement for a page, with the windows that the ledger gives.
+    local function plan_of_page(from, to)
+      local statement = assert(prepared("from market_klines\n          where symbol")[1])
+      local windows = db:rows(([[
+        SELECT page_to, to_timestamp(p.from_ms[i] / 1000.0) AS f,
+          to_timestamp(p.to_ms[i] / 1000.0) AS t
+        FROM ledger_page('market_klines', 'DAYS', %d, %d, 3) p, generate_series(1, 3) i
+        ORDER BY i]]):format(from, to))
+      local values = { "'DAYS'", "'1m'", from, windows[1].page_to, 101 }
+      for _, window in ipairs(windows) do
+        values[#values + 1] = window.f and "'" .. window.f .. "'" or "NULL"
+        values[#values + 1] = window.t and "'" .. window.t .. "'" or "NULL"
+      end
+      db:exec "SET plan_cache_mode = force_custom_plan"
+      return db:rows(("EXPLAIN EXECUTE \"%s\" (%s)")
+        :format(statement.name, table.concat(values, ", ")))
+    end
+
+    it("asks at most 3 for missed candles, and answers in full", function()
+      assert.is_true(db:number "SELECT count(*) FROM show_chunks('market_klines')" >= 1000)
+      for _, case in ipairs {
+        { from = 5001, to = 5007, count = 6, chunks = 3 },
+        { from = 5999, to = 6005, count = 6, chunks = 3 },
+        { from = 6998, to = 6999, count = 1, chunks = 1 },
+        { from = 5000, to = 6999, count = 5, chunks = 3, more = true },
+      } do
+        local answer = r:missed(("symbol=DAYS&fromSeq=%d&toSeq=%d"):format(case.from, case.to))
+        assert.equal(200, answer.status, answer.body)
+        assert.equal(case.count, answer.json.count, answer.body)
+        assert.equal(case.more or false, answer.json.hasMore, answer.body)
+        assert.is_true(answer.json.complete, answer.body)
+        assert.equal(case.chunks, chunks_of(plan_of_page(case.from, case.to)))
+      end
+    end)
+
+    it("would ask all of them without time bounds", function()
+      assert.is_true(chunks_of(db:rows [[
+        EXPLAIN SELECT * FROM market_klines
+        WHERE symbol = 'DAYS' AND sequence > 5001 AND sequence <= 5007 AND sequence IS NOT NULL]])
+        >= 1000)
+    end)
   end)
 end)
 
