@@ -39,21 +39,69 @@ local function read_sentence(i, sentence)
   }
 end
 
+-- Whole numbers beyond 2^53 come as decimal text; + 0 makes the nearest double of it.
+local function holds(rule, record)
+  local value, bound = record[rule.field], rule.bound or record[rule.other]
+  if not value or not bound then return true end
+  if rule.is_least then return value + 0 >= bound + 0 end
+  return value + 0 <= bound + 0
+end
+
+local function first_trouble(rules, record)
+  for _, rule in ipairs(rules) do
+    if not holds(rule, record) then return describe(rule, record) end
+  end
+end
+
+-- One range for each field that has a bound, whatever the number of its sentences.
+local function list_ranges(rules)
+  local fields, lows, highs, place = {}, {}, {}, {}
+  for _, rule in ipairs(rules) do
+    if rule.bound then
+      local i = place[rule.field] or #fields + 1
+      place[rule.field], fields[i] = i, rule.field
+      lows[i], highs[i] = lows[i] or -math.huge, highs[i] or math.huge
+      if rule.is_least then
+        lows[i] = math.max(lows[i], rule.bound)
+      else
+        highs[i] = math.min(highs[i], rule.bound)
+      end
+    end
+  end
+  return fields, lows, highs
+end
+
+-- Which of two fields has to be the greater.
+local function list_pairs(rules)
+  local greater, lesser = {}, {}
+  for _, rule in ipairs(rules) do
+    if rule.other then
+      greater[#greater + 1] = rule.is_least and rule.field or rule.other
+      lesser[#lesser + 1] = rule.is_least and rule.other or rule.field
+    end
+  end
+  return greater, lesser
+end
+
+-- What runs for every record only asks whether all is well; the words are found when it is not.
 function check.compile(sentences)
   local rules = {}
   for i, sentence in ipairs(sentences) do rules[i] = read_sentence(i, sentence) end
+  local fields, lows, highs = list_ranges(rules)
+  local greater, lesser = list_pairs(rules)
+  local n_fields, n_pairs = #fields, #greater
 
   return function(record)
-    for i = 1, #rules do
-      local rule = rules[i]
-      local value, bound = record[rule.field], rule.bound or record[rule.other]
-      if value and bound then
-        -- Whole numbers beyond 2^53 come as decimal text; + 0 makes the nearest double of it.
-        value, bound = value + 0, bound + 0
-        local holds = value >= bound
-        if not rule.is_least then holds = value <= bound end
-        if not holds then return describe(rule, record) end
+    for i = 1, n_fields do
+      local value = record[fields[i]]
+      if value then
+        value = value + 0
+        if not (value >= lows[i] and value <= highs[i]) then return first_trouble(rules, record) end
       end
+    end
+    for i = 1, n_pairs do
+      local more, less = record[greater[i]], record[lesser[i]]
+      if more and less and not (more + 0 >= less + 0) then return first_trouble(rules, record) end
     end
   end
 end

@@ -10,7 +10,7 @@ function symbol.parse(text)
   if #upper > MAX_BYTES then
     return nil, ("symbol: is longer than %d bytes"):format(MAX_BYTES)
   end
-  if upper:find("[^A-Z0-9_.%-]") then
+  if not upper:find("^[A-Z0-9_.%-]+$") then
     return nil, "symbol: only A-Z, 0-9 and _ . - are allowed"
   end
   return upper

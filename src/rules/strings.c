@@ -27,8 +27,11 @@ static size_t start_offset(lua_State *L, size_t size)
 
 static bool has_specials(struct bytes pattern)
 {
+    static const bool is_special[256] = {
+        ['^'] = true, ['$'] = true, ['*'] = true, ['+'] = true, ['?'] = true,
+        ['.'] = true, ['('] = true, ['['] = true, ['%'] = true, ['-'] = true};
     for (size_t i = 0; i < pattern.size; i++)
-        if (memchr("^$*+?.([%-", pattern.data[i], 10))
+        if (is_special[(unsigned char)pattern.data[i]])
             return true;
     return false;
 }
