@@ -20,7 +20,8 @@
 #include "rules/generation.h"
 #include "store/control.h"
 
-#define REAP_MS 1000 /* retired generations are looked for */
+#define REAP_MS         1000 /* retired generations are looked for */
+#define FLUSH_RELOAD_MS 2000 /* a rollback is recorded before the end */
 
 struct app {
     const struct settings *settings;
@@ -219,6 +220,7 @@ static bool start(struct app *app, struct error *err)
 static void drain(struct app *app)
 {
     int64_t deadline_ms = clock_monotonic_ms() + app->settings->shutdown_timeout_ms;
+    reload_flush(app->reload, FLUSH_RELOAD_MS);
     for (size_t i = 0; i < app->n_workers; i++)
         ingest_worker_stop(app->workers[i]);
     if (app->http)

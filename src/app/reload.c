@@ -8,6 +8,7 @@
 #include "app/archive.h"
 #include "app/fit.h"
 #include "app/rules_status.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "rules/watch.h"
@@ -592,6 +593,14 @@ struct reload *reload_new(const struct reload_options *options)
     rules_status_init(&reload->status, options->metrics);
     refresh_status(reload);
     return reload;
+}
+
+void reload_flush(struct reload *reload, int timeout_ms)
+{
+    int64_t deadline_ms = clock_monotonic_ms() + timeout_ms;
+    while (reload->archive.is_writing && clock_monotonic_ms() < deadline_ms)
+        if (event_base_loop(reload->options.base, EVLOOP_ONCE) != 0)
+            return;
 }
 
 static void free_waiters(struct waiter *waiter)

@@ -82,6 +82,10 @@ void reload_free(struct reload *reload);
 /* The first generation; begins to watch the files. */
 void reload_start(struct reload *reload);
 
+/* Before the end: lets what is being written to rule_generations be written, for so long. Runs the
+ * event loop; nothing may break it meanwhile. */
+void reload_flush(struct reload *reload, int timeout_ms);
+
 /* Asks for a reload; requests that arrive while one runs are answered by the one after it. `done`
  * may be NULL; it is called once, perhaps from inside this call. `force` publishes what was rolled
  * back or has not changed. */

@@ -4,6 +4,15 @@
 
 #include "base/clock.h"
 
+/* Any thread. */
+static void on_collect(void *arg)
+{
+    struct rules_status *status = arg;
+    double ended_at_s = gauge_get(status->last_reload);
+    if (ended_at_s > 0)
+        gauge_set(status->age, (double)clock_realtime_ms() / 1000.0 - ended_at_s);
+}
+
 void rules_status_init(struct rules_status *status, struct metrics *metrics)
 {
     *status = (struct rules_status){.metrics = metrics};
@@ -14,6 +23,10 @@ void rules_status_init(struct rules_status *status, struct metrics *metrics)
     status->last_reload =
         metrics_gauge(metrics, "core_service_rules_last_reload_timestamp_seconds",
                       "When the last reload ended, whatever its outcome", NULL, 0);
+    status->age = metrics_gauge(metrics, "core_service_rules_seconds_since_last_reload",
+                                "Seconds since the last reload ended", NULL, 0);
+    gauge_hide(status->age);
+    metrics_on_collect(metrics, on_collect, status);
     status->degraded =
         metrics_gauge(metrics, "core_service_rules_degraded",
                       "1 while the last reload has failed and an earlier generation runs", NULL, 0);

@@ -24,6 +24,7 @@ struct rules_status {
 
     struct gauge *generation;
     struct gauge *last_reload;
+    struct gauge *age; /* worked out when it is asked for */
     struct gauge *degraded;
 
     pthread_mutex_t lock; /* over the two below */

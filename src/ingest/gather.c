@@ -24,10 +24,15 @@ void gather_reset(struct gather *gather, struct load *load)
     load->generation = NULL;
 }
 
+/* One generation for all messages of a batch; a jump alone does not bind those behind it. */
 static void take_generation(struct gather *gather, struct load *load)
 {
-    if (load->generation)
+    bool is_bound = load->batch.n_entries > 0;
+    if (load->generation &&
+        (is_bound || load->generation->number == rules_registry_number(gather->rules)))
         return;
+    if (load->generation)
+        rules_registry_release(gather->rules, load->generation);
     load->generation = rules_registry_acquire(gather->rules);
     if (!load->generation)
         die("messages came before the first generation of rules");
