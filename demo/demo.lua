@@ -100,8 +100,9 @@ end
 
 local function tell(r)
   say("A frontend lost %d messages of %s: sequences %d to %d.", r.lost, SYMBOL, r.from + 1, r.to)
-  say("It asked GET /api/v1/klines/missed?symbol=%s&fromSeq=%d&toSeq=%d", SYMBOL, r.from, r.to)
-  say("and got %d candles in %d page(s).", r.candles, r.pages)
+  say("It asked GET /api/v1/klines/missed?symbol=%s&fromSeq=%d&toSeq=%d&wait=2000", SYMBOL, r.from,
+    r.to)
+  say("and got %d candles in %d page(s), with \"complete\": true.", r.candles, r.pages)
   say("The last: seq %d, open time %s, close %s.", r.last.seq,
     os.date("!%Y-%m-%dT%H:%M:%SZ", r.last.timestamp / 1000), r.last.kline.c)
   say "Proved: these are the table's rows of that range, and no candle that was finished"
@@ -164,6 +165,7 @@ local function run()
   parts.server = service.start {
     database = parts.database, broker = parts.broker, topic = TOPIC, group = GROUP,
     port = ports.prefer(8000), admin_port = ports.prefer(8001),
+    env = { MARKET_DATA_NUMBERING = "dense" }, -- the feed counts each symbol's candles by themselves
   }
   describe(parts.database, parts.broker, parts.server)
   parts.next_message = rdkafka.client(parts.broker.bootstrap):follow(TOPIC)

@@ -32,21 +32,25 @@ function frontend.lose(next_message, symbol, seconds)
   error("no messages of " .. symbol .. " came")
 end
 
--- Everything in (from, to], page by page.
+-- Everything in (from, to], page by page; the first answer waits for what is not ingested yet, and
+-- says whether that is all.
 function frontend.recover(port, symbol, from, to)
-  local found, pages = {}, 0
+  local found, pages, complete = {}, 0, nil
   repeat
-    local path = ("/api/v1/klines/missed?symbol=%s&fromSeq=%d&toSeq=%d&limit=500"):format(symbol,
-      from, to)
+    local path = ("/api/v1/klines/missed?symbol=%s&fromSeq=%d&toSeq=%d&limit=500&wait=2000"):format(
+      symbol, from, to)
     local answer = assert(http.get(port, path))
     assert(answer.status == 200, ("%s: %d %s"):format(path, answer.status, answer.body))
     for _, item in ipairs(answer.json.data) do
       found[#found + 1] = item
     end
+    if complete == nil then
+      complete = answer.json.complete
+    end
     pages = pages + 1
     from = answer.json.nextFromSeq
   until not answer.json.hasMore
-  return found, pages
+  return found, pages, complete
 end
 
 local function stored(database, symbol, from, to)
@@ -76,8 +80,9 @@ end
 function frontend.prove(port, database, symbol, from, to, lost)
   return wait.till("the missed candles are back", 20, function()
     local before = stored(database, symbol, from, to)
-    local found, pages = frontend.recover(port, symbol, from, to)
+    local found, pages, complete = frontend.recover(port, symbol, from, to)
     assert(#found > 0, "no candle came back")
+    assert(complete, "the answer does not say that it is complete")
     assert(same(found, before))
     local by_seq = {}
     for _, item in ipairs(found) do
