@@ -1,5 +1,6 @@
 -- The whole service on TimescaleDB itself: what it stores into open and compressed chunks, how many
 -- chunks a question touches, what it says at start.
+local kafka = require "spec.support.kafka"
 local ports = require "spec.support.ports"
 local process = require "spec.support.process"
 local road = require "spec.support.road"
@@ -23,20 +24,40 @@ local function candle(symbol, time_ms, close, seq)
     close, seq and (',"seq":%d'):format(seq) or "")
 end
 
+local function write(path, text)
+  local file = assert(io.open(path .. ".new", "w"))
+  file:write(text)
+  file:close()
+  assert(os.rename(path .. ".new", path))
+end
+
+local function read(path)
+  local file = assert(io.open(path))
+  local text = file:read "*a"
+  file:close()
+  return text
+end
+
 -- Where there is no TimescaleDB, scripts/test says so.
 local describe_there = timescale.is_there() and describe or pending
 
 describe_there("the service on TimescaleDB", function()
-  local server, db, r
+  local server, db, r, lua
 
   lazy_setup(function()
     server = timescale.new()
     db = server.database
     migrate(db)
-    r = road.open { database = db, env = { NEWS_TOPIC = "", INSIGHTS_TOPIC = "" }, start = false }
-    r.options.env.NEWS_TOPIC = r.broker:topic "news"
-    r.options.env.INSIGHTS_TOPIC = r.broker:topic "insights"
-    r:start()
+    lua = process.directory() .. "/lua"
+    assert(os.execute("cp -r lua " .. lua) == 0)
+    local broker = kafka.shared()
+    r = road.open {
+      database = db,
+      env = {
+        LUA_DIR = lua, RULES_WATCH_MS = 0,
+        NEWS_TOPIC = broker:topic "news", INSIGHTS_TOPIC = broker:topic "insights",
+      },
+    }
   end)
   lazy_teardown(function()
     if r then r:close() end
@@ -163,6 +184,47 @@ describe_there("the service on TimescaleDB", function()
     for _, statement in ipairs(prepared "") do
       assert.is_true(tonumber(statement.runs) > 0, statement.statement)
     end
+  end)
+
+  -- Runs `action` under a rule that refuses what is REDRIVE's and closes above 40.
+  local function while_mistaken(action)
+    local path = lua .. "/streams/market_data_v2.lua"
+    local right = read(path)
+    local wrong, changes = right:gsub("map = function%(k%)\n",
+      '%0    if k.symbol == "REDRIVE" and k.close > 40 then return nil, "reject", "mistake" end\n')
+    assert.equal(1, changes)
+    local function put(text)
+      write(path, text)
+      local answer = assert(r.service:admin("/admin/rules/reload", { method = "POST" }))
+      assert.equal(200, answer.status, answer.body)
+    end
+    put(wrong)
+    action()
+    put(right)
+  end
+
+  it("re-drives messages into compressed chunks: newer ones win, unnumbered ones fill", function()
+    send("REDRIVE", { { 0, 30, 100 }, { 1, 31, 100 }, { 2, 32, nil } })
+    compress()
+    while_mistaken(function()
+      send("REDRIVE", {
+        { 0, 41, 101 }, { 1, 42, 99 }, { 2, 43, nil }, { 3, 44, nil }, { 3, 45, nil },
+        { 4, 46, 105 },
+      })
+    end)
+    assert.equal(3, #rows "REDRIVE")
+    local code, output = service.run({ "redrive", "--reason", "mistake" }, {
+      DATABASE_URL = db.url, MARKET_DATA_TOPIC = r.topic, MARKET_CONSUMER_GROUP_ID = r.group,
+    })
+    assert.equal(0, code, output)
+    assert.matches('"seen":6,"stored":6', output)
+    assert.same({
+      { ms = "0", close = "41", sequence = "101" },
+      { ms = "60000", close = "31", sequence = "100" },
+      { ms = "120000", close = "32" },
+      { ms = "180000", close = "45" },
+      { ms = "240000", close = "46", sequence = "105" },
+    }, rows "REDRIVE")
   end)
 
   it("writes a replay that unpacks more than TimescaleDB allows in smaller parts", function()
