@@ -59,7 +59,8 @@ describe("authentication and rate limits", function()
     running.process:signal "HUP"
     running:wait_for_log "requests need a token: ES256"
     write(path, "nonsense")
-    assert(running:admin("/admin/rules/reload", { method = "POST" }))
+    local answer = assert(running:admin("/admin/rules/reload", { method = "POST" }))
+    assert.is_truthy(answer.json.trouble:find(path, 1, true), answer.body)
     running:wait_for_log "tokens are still verified with the keys read before"
   end)
 

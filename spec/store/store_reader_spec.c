@@ -207,6 +207,18 @@ static void says_unavailable_when_the_connection_is_lost_and_comes_back(void **s
     reader_pool_free(pool);
 }
 
+static void waits_for_a_table_that_is_not_there(void **state)
+{
+    struct kit *kit = *state;
+    struct reader_pool *pool = start(kit, 1, 5000);
+    struct answer answer = ask_and_wait(kit, pool, "SELECT * FROM being_replaced");
+    assert_int_equal(answer.outcome, QUERY_UNAVAILABLE);
+    assert_non_null(strstr(answer.text, "being_replaced"));
+    kit_sql(kit, "CREATE TABLE being_replaced (a int8); INSERT INTO being_replaced VALUES (7)");
+    assert_string_equal(ask_and_wait(kit, pool, "SELECT * FROM being_replaced").text, "a=7:int8");
+    reader_pool_free(pool);
+}
+
 static void calls_nobody_who_has_cancelled(void **state)
 {
     struct kit *kit = *state;
@@ -279,6 +291,7 @@ int main(void)
         cmocka_unit_test(plans_each_query_for_its_values),
         cmocka_unit_test(survives_a_change_of_the_schema_unseen),
         cmocka_unit_test(says_unavailable_when_the_connection_is_lost_and_comes_back),
+        cmocka_unit_test(waits_for_a_table_that_is_not_there),
         cmocka_unit_test(calls_nobody_who_has_cancelled),
         cmocka_unit_test(ends_what_is_in_flight_when_it_is_freed),
         cmocka_unit_test(asks_from_within_an_answer_with_more_texts_than_it_keeps),

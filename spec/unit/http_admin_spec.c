@@ -137,6 +137,8 @@ static void serves_metrics_and_probes(void **state)
     assert_string_equal(header_of(&answer, "Content-Type"),
                         "text/plain; version=0.0.4; charset=utf-8");
     assert_non_null(strstr(answer.body, "\nspec_total 3\n"));
+    get(port, "/health", "", &answer);
+    assert_string_equal(answer.body, "{\"status\":\"ok\",\"service\":\"core-service\"}");
     get(port, "/healthz", "", &answer);
     assert_string_equal(answer.body, "{\"status\":\"alive\"}");
     get(port, "/readyz", "", &answer);
@@ -165,7 +167,7 @@ static void says_404_and_405_and_400(void **state)
 {
     (void)state;
     struct answer answer;
-    get(port, "/health", "", &answer);
+    get(port, "/nothing", "", &answer);
     assert_error(&answer, 404, "There is nothing at this path");
     get(port, "/admin/echo", "", &answer);
     assert_error(&answer, 405, "The method is not allowed here");

@@ -161,6 +161,33 @@ static void takes_over_a_sane_request_id(void **state)
     assert_string_not_equal(header_of(&answer, "X-Request-Id"), first);
 }
 
+static void takes_the_trace_for_the_request_id_when_none_is_given(void **state)
+{
+    (void)state;
+    struct answer answer;
+    const char *trace = "0af7651916cd43dd8448eb211c80319c";
+    get(port, "/health", "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n",
+        &answer);
+    assert_string_equal(header_of(&answer, "X-Request-Id"), trace);
+    get(port, "/health",
+        "X-Request-Id: mine\r\n"
+        "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n",
+        &answer);
+    assert_string_equal(header_of(&answer, "X-Request-Id"), "mine");
+    static const char *const broken[] = {
+        "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331\r\n",
+        "traceparent: 00-00000000000000000000000000000000-b7ad6b7169203331-01\r\n",
+        "traceparent: 00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01\r\n",
+        "traceparent: ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n",
+        "traceparent: 00-0af7651916cd43dd8448eb211c80319c_b7ad6b7169203331-01\r\n",
+        "traceparent:\r\n",
+    };
+    for (size_t i = 0; i < sizeof broken / sizeof broken[0]; i++) {
+        get(port, "/health", broken[i], &answer);
+        assert_int_equal(strlen(header_of(&answer, "X-Request-Id")), 16);
+    }
+}
+
 static void answers_a_preflight(void **state)
 {
     (void)state;
@@ -265,6 +292,7 @@ int main(void)
         cmocka_unit_test(head_is_get_without_a_body),
         cmocka_unit_test(answers_304_for_what_the_client_has),
         cmocka_unit_test(takes_over_a_sane_request_id),
+        cmocka_unit_test(takes_the_trace_for_the_request_id_when_none_is_given),
         cmocka_unit_test(answers_a_preflight),
         cmocka_unit_test(runs_queries_and_answers_with_their_rows),
         cmocka_unit_test(tells_nothing_of_what_postgresql_said),

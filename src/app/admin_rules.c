@@ -54,6 +54,10 @@ static void on_reloaded(const struct reload_result *result, void *arg)
         buffer_append_string(&json, ",\"error\":");
         buffer_append_json(&json, bytes_of_string(result->err->text));
     }
+    if (result->trouble) {
+        buffer_append_string(&json, ",\"trouble\":");
+        buffer_append_json(&json, bytes_of_string(result->trouble->text));
+    }
     buffer_append_string(&json, "}");
     answer(arg, statuses[result->outcome], &json);
 }

@@ -71,15 +71,15 @@ static void on_fatal(const struct error *err, void *arg)
     event_base_loopbreak(app->base);
 }
 
-/* A bad key file is said in the log and changes nothing; the rules are reloaded all the same. What
- * is paused is tried again, also when the files are what they were: the table may be another. */
-static void on_asked(void *arg)
+/* A bad key file is said in the log and to who asked, and changes nothing; the rules are reloaded
+ * all the same. What is paused is tried again, also when the files are what they were: the table
+ * may be another. */
+static bool on_asked(struct error *err, void *arg)
 {
     struct app *app = arg;
     for (size_t i = 0; i < app->n_workers; i++)
         ingest_worker_nudge(app->workers[i]);
-    if (app->http)
-        http_server_reload(app->http, NULL);
+    return !app->http || http_server_reload(app->http, err);
 }
 
 static void on_signal(evutil_socket_t number, short events, void *arg)

@@ -23,6 +23,8 @@ enum reload_state { STARTING, IDLE, CHECKING };
 /* Somebody who waits for the outcome. */
 struct waiter {
     reload_done_cb done;
+    bool has_trouble; /* what else was read again could not be */
+    struct error trouble;
     void *arg;
     struct waiter *next;
 };
@@ -132,7 +134,9 @@ static void answer_waiters(struct waiter *waiter, const struct reload_result *re
 {
     while (waiter) {
         struct waiter *next = waiter->next;
-        waiter->done(result, waiter->arg);
+        struct reload_result its = *result;
+        its.trouble = waiter->has_trouble ? &waiter->trouble : NULL;
+        waiter->done(&its, waiter->arg);
         free(waiter);
         waiter = next;
     }
@@ -170,7 +174,7 @@ static void finish(struct reload *reload, struct request *request, enum reload_o
                    const char *hash, const struct error *err)
 {
     struct reload_result result = {outcome, reload->current ? reload->current->number : 0, hash,
-                                   err};
+                                   err, NULL};
     reload->state = IDLE;
     log_outcome(reload, request->cause, outcome, hash, err);
     if (outcome == RELOAD_FAILED)
@@ -447,13 +451,14 @@ void reload_request(struct reload *reload, enum reload_cause cause, bool force, 
                     void *arg)
 {
     struct waiter *waiter = NULL;
+    struct error trouble = {""};
     bool is_asked = cause == RELOAD_SIGNAL || cause == RELOAD_ADMIN;
-    if (is_asked && reload->options.on_asked)
-        reload->options.on_asked(reload->options.arg);
+    bool has_trouble = is_asked && reload->options.on_asked &&
+                       !reload->options.on_asked(&trouble, reload->options.arg);
     if (done) {
         waiter = memory_zero(1, sizeof *waiter);
-        waiter->done = done;
-        waiter->arg = arg;
+        *waiter = (struct waiter){
+            .done = done, .arg = arg, .has_trouble = has_trouble, .trouble = trouble};
     }
     struct request request = {
         .cause = cause, .force = force, .keeps_failure = false, .waiters = waiter};

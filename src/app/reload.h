@@ -47,9 +47,10 @@ enum reload_outcome {
 
 struct reload_result {
     enum reload_outcome outcome;
-    uint64_t generation;     /* the one that is current now, 0: none */
-    const char *hash;        /* of the candidate; "" when it could not be read */
-    const struct error *err; /* RELOAD_FAILED */
+    uint64_t generation;         /* the one that is current now, 0: none */
+    const char *hash;            /* of the candidate; "" when it could not be read */
+    const struct error *err;     /* RELOAD_FAILED */
+    const struct error *trouble; /* what else was to be read again and could not be, or NULL */
 };
 
 typedef void (*reload_done_cb)(const struct reload_result *result, void *arg);
@@ -66,8 +67,8 @@ struct reload_options {
      * before the database was first reached. */
     void (*on_schema)(struct schema *schema, void *arg);
     /* SIGHUP or the admin listener asks for a reload: what else comes from files is read again too.
-     * May be NULL. */
-    void (*on_asked)(void *arg);
+     * False with `err`: that failed; the rules are reloaded all the same. May be NULL. */
+    bool (*on_asked)(struct error *err, void *arg);
     /* The start cannot be completed: no rules that work, or a schema that lacks a migration. */
     void (*on_fatal)(const struct error *err, void *arg);
     void *arg;

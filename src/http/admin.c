@@ -103,6 +103,12 @@ static void get_metrics(struct admin_request *request, void *arg)
     buffer_free(&text);
 }
 
+static void get_health(struct admin_request *request, void *arg)
+{
+    (void)arg;
+    admin_request_answer(request, 200, bytes_of_string(PROBE_HEALTH));
+}
+
 static void get_alive(struct admin_request *request, void *arg)
 {
     (void)arg;
@@ -239,6 +245,7 @@ struct admin_server *admin_server_start(struct event_base *base,
     server->port = port;
     server->routes = route_table_new();
     admin_server_on(server, "GET", "/metrics", get_metrics, server);
+    admin_server_on(server, "GET", "/health", get_health, server);
     admin_server_on(server, "GET", "/healthz", get_alive, server);
     admin_server_on(server, "GET", "/readyz", get_ready, server);
     server->guard = new_guard(server, base);

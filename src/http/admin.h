@@ -1,6 +1,6 @@
-/* The admin listener, on the main thread's event_base: /metrics, /healthz, /readyz and what other
- * parts register. Loopback by default; with ADMIN_TOKEN every request needs "Authorization: Bearer
- * <token>". */
+/* The admin listener, on the main thread's event_base: /metrics, /health, /healthz, /readyz and
+ * what other parts register. Loopback by default; with ADMIN_TOKEN every request needs
+ * "Authorization: Bearer <token>". */
 #ifndef HTTP_ADMIN_H
 #define HTTP_ADMIN_H
 

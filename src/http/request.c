@@ -15,6 +15,8 @@
 #include "base/memory.h"
 #include "base/utf8.h"
 
+#define TRACEPARENT_SIZE (sizeof "00-0123456789abcdef0123456789abcdef-0123456789abcdef-00" - 1)
+
 /* ---- the header ---- */
 
 static bool is_alnum(char c)
@@ -124,6 +126,22 @@ static bool is_sane_id(const char *id)
     return true;
 }
 
+/* The trace id of a W3C traceparent header (version-traceid-parentid-flags), or absent. */
+static struct bytes trace_id(const char *traceparent)
+{
+    const size_t hyphens[] = {2, 35, 52};
+    if (strlen(traceparent) < TRACEPARENT_SIZE || strncmp(traceparent, "ff", 2) == 0)
+        return (struct bytes){0};
+    for (size_t i = 0; i < sizeof hyphens / sizeof hyphens[0]; i++) {
+        size_t begin = i > 0 ? hyphens[i - 1] + 1 : 0;
+        if (strspn(traceparent + begin, "0123456789abcdef") != hyphens[i] - begin ||
+            traceparent[hyphens[i]] != '-')
+            return (struct bytes){0};
+    }
+    struct bytes id = bytes_of(traceparent + 3, 32);
+    return strspn(id.data, "0") >= id.size ? (struct bytes){0} : id;
+}
+
 static const char *new_id(struct arena *arena)
 {
     static _Thread_local uint64_t seed, count;
@@ -131,6 +149,19 @@ static const char *new_id(struct arena *arena)
         die("no random bytes");
     uint64_t id = hash_bytes(seed, bytes_of((const char *)&count, sizeof count));
     return arena_printf(arena, "%016llx", (unsigned long long)id);
+}
+
+/* X-Request-Id, else the trace that the request belongs to, else one of our own. */
+static const char *id_of(struct request *request)
+{
+    const char *id = request_header(request, "X-Request-Id");
+    if (id && is_sane_id(id))
+        return id;
+    const char *traceparent = request_header(request, "traceparent");
+    struct bytes trace = traceparent ? trace_id(traceparent) : (struct bytes){0};
+    if (trace.data)
+        return arena_copy(&request->arena, trace).data;
+    return new_id(&request->arena);
 }
 
 /* ---- path and query ---- */
@@ -278,8 +309,7 @@ bool request_read(struct request *request, struct evhttp_request *http, struct e
 {
     *request = (struct request){.http = http, .arena = request->arena};
     request->method = method_name(http->type);
-    const char *id = request_header(request, "X-Request-Id");
-    request->id = id && is_sane_id(id) ? id : new_id(&request->arena);
+    request->id = id_of(request);
     request->path = "/";
     size_t body_size = evbuffer_get_length(http->input_buffer);
     if (body_size > 0)

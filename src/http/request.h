@@ -21,8 +21,8 @@ struct request {
     struct evhttp_request *http; /* borrowed; gone when the client is */
     struct arena arena;          /* holds all that follows */
     const char *method;
-    const char *path;                              /* as it was sent, without the query */
-    const char *id;                                /* X-Request-Id */
+    const char *path; /* as it was sent, without the query */
+    const char *id;   /* X-Request-Id, else the trace id of traceparent, else made here */
     struct bytes segments[ROUTE_SEGMENTS_MAX + 1]; /* of the path, decoded */
     size_t n_segments;
     struct pair params[REQUEST_PARAMS_MAX]; /* those of the path first, then the query's */

@@ -11,6 +11,7 @@
 #include "store/connection.h"
 
 #define SILENCE_MARGIN_MS 5000
+#define UNDEFINED_TABLE   "42P01" /* not made yet, or being replaced: the rules were checked */
 
 struct reader_query {
     struct reader_pool *pool;
@@ -211,6 +212,8 @@ static enum query_outcome outcome_of_failure(const struct segment_failure *failu
     if (strcmp(failure->sqlstate, "57014") == 0)
         return QUERY_TIMEOUT;
     enum sqlstate_class class = sqlstate_classify(failure->sqlstate, failure->constraint);
+    if (strcmp(failure->sqlstate, UNDEFINED_TABLE) == 0)
+        return QUERY_UNAVAILABLE;
     /* A statement that writes is wrong on every server, not only on this one. */
     bool writes = strcmp(failure->sqlstate, "25006") == 0;
     bool passing = class == SQLSTATE_RETRY || class == SQLSTATE_HALVE;

@@ -32,8 +32,8 @@ const char *reader_pool_trouble(const struct reader_pool *pool);
 
 enum query_outcome {
     QUERY_OK,
-    QUERY_UNAVAILABLE, /* no connection, or it was lost, or PostgreSQL is shutting down or full: try
-                          again later (503) */
+    QUERY_UNAVAILABLE, /* no connection, or it was lost, or PostgreSQL is shutting down or full, or
+                          a table is not there: try again later (503) */
     QUERY_TIMEOUT,     /* statement_timeout (503) */
     QUERY_FAILED,      /* the statement is wrong for this database: a defect (500) */
 };
