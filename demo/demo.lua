@@ -165,7 +165,8 @@ local function run()
   parts.server = service.start {
     database = parts.database, broker = parts.broker, topic = TOPIC, group = GROUP,
     port = ports.prefer(8000), admin_port = ports.prefer(8001),
-    env = { MARKET_DATA_NUMBERING = "dense" }, -- the feed counts each symbol's candles by themselves
+    -- the feed counts the candles of each symbol by themselves
+    env = { MARKET_DATA_NUMBERING = "dense" },
   }
   describe(parts.database, parts.broker, parts.server)
   parts.next_message = rdkafka.client(parts.broker.bootstrap):follow(TOPIC)
