@@ -2,6 +2,7 @@
 local process = require "spec.support.process"
 local road = require "spec.support.road"
 local rules_dir = require "spec.support.rules_dir"
+local topic = require "spec.support.topic"
 local wait = require "spec.support.wait"
 
 local T = 1704067200000
@@ -74,6 +75,20 @@ describe("an operator's hour", function()
     r:send { candle(12, 3) }
     assert.are.same({ "1", "none", "3" },
       { r.sequence_of(10), r.sequence_of(11), r.sequence_of(12) })
+  end)
+
+  it("goes on by today's rules behind a transaction", function()
+    local r, dir = open()
+    local writer = topic.transactions(r.broker.bootstrap, "operator")
+    writer:send(r.topic, { { value = candle(13, 4) } }, "commit")
+    wait.till("the message and the mark behind it are read", 10, function()
+      return r:progress() >= 1 and r.sequence_of(13)
+    end)
+    dir:edit("init.lua", V2, ORIGINAL)
+    r.wait_generation(2)
+    r.broker:send_all(r.topic, { candle(14, 5) })
+    wait.till("the next message is stored", 10, function() return r.sequence_of(14) end)
+    assert.are.equal("none", r.sequence_of(14))
   end)
 
   it("adds a field to an answer", function()
