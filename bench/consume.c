@@ -45,6 +45,9 @@ static rd_kafka_t *open_consumer(const char *brokers)
     market_set(conf, "group.id", "bench-consume");
     market_set(conf, "enable.auto.commit", "false");
     market_set(conf, "auto.offset.reset", "error");
+    /* Never full: librdkafka 2.0 would wait for a second then. */
+    market_set(conf, "queued.min.messages", "10000000");
+    market_set(conf, "queued.max.messages.kbytes", "2000000");
     rd_kafka_t *kafka = rd_kafka_new(RD_KAFKA_CONSUMER, conf, why, sizeof(why));
     if (!kafka)
         die("%s", why);

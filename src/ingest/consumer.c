@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "ingest/kafka_conf.h"
+#include "ingest/refill.h"
 
 #define COMPONENT         "ingest"
 #define READ_MAX          256
@@ -22,6 +23,7 @@ struct consumer {
     rd_kafka_queue_t *group_queue; /* what consumer_poll serves */
     rd_kafka_queue_t *data_queue;  /* where the partitions are forwarded to */
     int fd;                        /* an eventfd; librdkafka adds to it */
+    struct refill *refill;
     struct consumer_events events;
     void *arg;
     bool connected;
@@ -214,6 +216,7 @@ struct consumer *consumer_new(const struct settings *settings, int number,
     }
     if (!open_queues(consumer, err))
         goto failed;
+    consumer->refill = refill_new(consumer->kafka, (size_t)settings->prefetch_bytes);
     return consumer;
 
 failed:
@@ -233,6 +236,7 @@ void consumer_free(struct consumer *consumer)
 {
     if (!consumer)
         return;
+    refill_free(consumer->refill);
     free_queue(consumer->data_queue);
     free_queue(consumer->group_queue);
     if (consumer->kafka)
@@ -325,9 +329,13 @@ size_t consumer_read(struct consumer *consumer, struct item *items, size_t max)
     rd_kafka_message_t *messages[READ_MAX];
     ssize_t n = rd_kafka_consume_batch_queue(consumer->data_queue, 0, messages,
                                              max < READ_MAX ? max : READ_MAX);
-    size_t n_items = 0;
-    for (ssize_t i = 0; i < n; i++)
+    size_t n_items = 0, bytes = 0;
+    for (ssize_t i = 0; i < n; i++) {
+        bytes += messages[i]->len + messages[i]->key_len;
         n_items += make_item(consumer, messages[i], &items[n_items]);
+    }
+    if (n > 0)
+        refill_took(consumer->refill, (size_t)n, bytes);
     return n_items;
 }
 
@@ -358,6 +366,7 @@ void consumer_place(struct consumer *consumer, const struct partitions *partitio
             rd_kafka_topic_partition_list_add(list, partition->topic, partition->number)->offset =
                 partition->next;
     }
+    refill_set_partitions(consumer->refill, list);
     assign(consumer, list);
     rd_kafka_topic_partition_list_destroy(list);
 }
