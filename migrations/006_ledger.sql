@@ -47,7 +47,7 @@ CREATE TABLE IF NOT EXISTS sequence_gaps (
     partition  int         NOT NULL,
     from_seq   bigint      NOT NULL,
     to_seq     bigint      NOT NULL,
-    reason     text        NOT NULL CHECK (reason IN ('rejected', 'never_received', 'lost')),
+    reason     text        NOT NULL CHECK (reason IN ('rejected', 'never_received', 'lost', 'expired')),
     seen_at    timestamptz NOT NULL DEFAULT now(),
     CHECK (from_seq < to_seq),
     CHECK ((table_name IS NULL) = (series IS NULL))

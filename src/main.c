@@ -17,6 +17,8 @@ static const char usage[] =
     "                                        show what the rules answer\n"
     "       core-service redrive [--stream S] [--reason R] [--dry-run] [--lua DIR]\n"
     "                                        run rejected messages through the rules again\n"
+    "       core-service rebuild-ledger [--lua DIR]\n"
+    "                                        fill the ledger from the rows that are there\n"
     "       core-service health              ask the running service whether it is ready\n"
     "       core-service --help | --version\n";
 
@@ -64,6 +66,8 @@ static int run_command(int argc, char **argv, struct settings *settings)
         return command_try(settings, argv[1]);
     if (strcmp(argv[0], "try") == 0 && argc == 3 && strcmp(argv[1], "--endpoint") == 0)
         return command_try_endpoint(settings, argv[2]);
+    if (strcmp(argv[0], "rebuild-ledger") == 0 && argc == 1)
+        return command_rebuild_ledger(settings);
     if (strcmp(argv[0], "redrive") == 0)
         return command_redrive(settings, argc - 1, argv + 1);
     if (strcmp(argv[0], "health") == 0 && argc == 1)

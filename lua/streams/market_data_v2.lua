@@ -19,8 +19,8 @@ return {
   shapes = candle.shapes,
   identify = { symbol = "symbol", sequence = "seq" },
 
-  -- One counter for all symbols, where jumps within a symbol are no loss; or one for each symbol and
-  -- interval, where a jump says that an update never came.
+  -- One counter for all symbols, where jumps within a symbol are no loss; or one for each symbol
+  -- and interval, where a jump says that an update never came.
   numbering = cs.env("MARKET_DATA_NUMBERING", "global") == "dense"
     and { dense = { "symbol", "interval" } } or "global",
 

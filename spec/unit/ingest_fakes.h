@@ -85,7 +85,7 @@ static struct fake_db {
     uint64_t lsn;
 } db = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
-enum fake_work { FAKE_NONE, FAKE_BATCH, FAKE_READ, FAKE_INIT, FAKE_FLUSHED };
+enum fake_work { FAKE_NONE, FAKE_BATCH, FAKE_READ, FAKE_INIT, FAKE_QUIET, FAKE_FLUSHED };
 
 struct writer {
     struct event *timer;
@@ -282,7 +282,7 @@ static inline void fake_finish(struct writer *writer, bool lost)
     writer->work = FAKE_NONE;
     if (work == FAKE_BATCH)
         writer->batch_done(&result, writer->done_arg);
-    else if (work == FAKE_READ || work == FAKE_INIT)
+    else if (work == FAKE_READ || work == FAKE_INIT || work == FAKE_QUIET)
         writer->offsets_done(!lost, &err, writer->done_arg);
     else if (work == FAKE_FLUSHED)
         writer->flushed_done(!lost, lsn, lsn, writer->done_arg);
@@ -418,6 +418,33 @@ bool writer_init_offsets(struct writer *writer, const char *group_id,
 {
     assert_string_equal(group_id, GROUP);
     return fake_start_offsets(writer, FAKE_INIT, partitions, n_partitions, done, arg);
+}
+
+/* No topic is numbered here. */
+bool writer_read_topics(struct writer *writer, const char *group_id, struct topic_progress *topics,
+                        size_t n_topics, void (*done)(bool ok, const struct error *err, void *arg),
+                        void *arg)
+{
+    assert_string_equal(group_id, GROUP);
+    for (size_t i = 0; i < n_topics; i++)
+        topics[i].has_max = false;
+    if (writer->work != FAKE_NONE || !writer->ready)
+        return false;
+    writer->offsets_done = done;
+    return fake_start(writer, FAKE_QUIET, arg);
+}
+
+bool writer_clear(struct writer *writer, const char *group_id,
+                  const struct quiet_partition *partitions, size_t n_partitions,
+                  void (*done)(bool ok, const struct error *err, void *arg), void *arg)
+{
+    (void)writer;
+    (void)group_id;
+    (void)partitions;
+    (void)n_partitions;
+    (void)done;
+    (void)arg;
+    die("nothing is numbered: there is nothing to clear");
 }
 
 bool writer_read_flushed(struct writer *writer,

@@ -10,6 +10,7 @@
 #include "app/admin_rejected.h"
 #include "app/admin_rules.h"
 #include "app/reload.h"
+#include "app/upkeep.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
@@ -34,6 +35,7 @@ struct app {
     struct admin_rules *admin_rules;
     struct admin_rejected *admin_rejected;
     struct http_server *http;       /* NULL with HTTP_THREADS=0 */
+    struct upkeep *upkeep;          /* NULL with INGEST_WORKERS=0 */
     struct ingest_worker **workers; /* INGEST_WORKERS of them */
     atomic_size_t n_workers;        /* those that run; grows while the listeners already answer */
     struct event *signals[3];
@@ -209,6 +211,9 @@ static bool start(struct app *app, struct error *err)
     else
         log_info("app", "no HTTP (HTTP_THREADS=0), admin on port %d",
                  admin_server_port(app->admin));
+    if (app->settings->ingest_workers > 0)
+        app->upkeep =
+            upkeep_start(app->base, app->settings, app->metrics, app->registry, app->control);
     reload_start(app->reload);
     return true;
 }
@@ -250,6 +255,7 @@ static void release(struct app *app, char *database)
     admin_rules_free(app->admin_rules);
     reload_free(app->reload);
     control_free(app->control);
+    upkeep_free(app->upkeep);
     admin_rejected_free(app->admin_rejected);
     rules_registry_free(app->registry);
     for (size_t i = 0; i < sizeof app->signals / sizeof app->signals[0]; i++)

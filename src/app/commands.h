@@ -19,6 +19,10 @@ int command_try(const struct settings *settings, const char *stream);
  * status on stderr; queries go to the database of the settings. 0 when the status is below 400. */
 int command_try_endpoint(const struct settings *settings, const char *request);
 
+/* core-service rebuild-ledger: fills the ledger from the rows of all tracked tables; one line a day
+ * on stdout. */
+int command_rebuild_ledger(const struct settings *settings);
+
 /* core-service health: asks the running service on PORT for /readyz; for containers without curl.
  */
 int command_health(const struct settings *settings);

@@ -54,6 +54,7 @@ struct settings {
     int message_max_bytes;   /* INGEST_MESSAGE_MAX_BYTES, 1 MiB; larger ones are rejected unread */
     int prefetch_bytes;      /* INGEST_PREFETCH_BYTES, 16 MiB held by librdkafka per worker */
     int revoke_wait_ms;      /* REVOKE_WAIT_MS, 5000 */
+    int ledger_floor_ms;     /* LEDGER_FLOOR_MS, 60000 */
     int shutdown_timeout_ms; /* SHUTDOWN_TIMEOUT_MS, 10000 */
 
     /* Rules */

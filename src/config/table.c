@@ -101,6 +101,8 @@ const struct setting settings_table[] = {
         "bytes that each worker fetches ahead at most"),
     INT(revoke_wait_ms, "REVOKE_WAIT_MS", "5000", 0, HOUR_MS,
         "a write in flight gets this long when its partition is revoked"),
+    INT(ledger_floor_ms, "LEDGER_FLOOR_MS", "60000", 100, HOUR_MS,
+        "so often the ledger is compared with what retention has deleted"),
     INT(shutdown_timeout_ms, "SHUTDOWN_TIMEOUT_MS", "10000", 0, HOUR_MS,
         "after SIGTERM open work gets this long"),
 

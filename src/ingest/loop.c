@@ -16,6 +16,7 @@
 #include "ingest/ledger.h"
 #include "ingest/lookup.h"
 #include "ingest/placement.h"
+#include "ingest/quiet.h"
 #include "ingest/subscription.h"
 
 #define COMPONENT       "ingest"
@@ -68,6 +69,7 @@ struct loop {
     struct counts *counts;
     struct ledger *ledger;
     struct announce announce;
+    struct quiet *quiet;
     struct gather gather;
     struct subscription subscription;
     struct partitions partitions;
@@ -350,6 +352,8 @@ static void flow_step(struct loop *loop, int64_t now_ms)
     if (loop->state == LOOP_RUNNING)
         gathered = gather_turn(loop);
     announce_step(&loop->announce, now_ms);
+    if (loop->state == LOOP_RUNNING)
+        quiet_step(loop->quiet, now_ms);
     delivery_step(loop->delivery, now_ms);
     if (loop->state == LOOP_RUNNING)
         recheck_step(loop);
@@ -556,6 +560,14 @@ static void open_parts(struct loop *loop)
                                   loop->ledger, &delivery, loop);
     loop->announce = (struct announce){
         .writer = loop->writer, .consumer = loop->consumer, .partitions = &loop->partitions};
+    const struct quiet_options quiet = {.writer = loop->writer,
+                                        .consumer = loop->consumer,
+                                        .partitions = &loop->partitions,
+                                        .group_id = settings->kafka_group_id,
+                                        .on_lookup = on_lookup,
+                                        .on_progress = on_progress,
+                                        .arg = loop};
+    loop->quiet = quiet_new(&quiet);
     loop->gather = (struct gather){.settings = settings,
                                    .rules = loop->options.rules,
                                    .slot = loop->options.slot,
@@ -570,6 +582,7 @@ static void close_parts(struct loop *loop)
     writer_free(loop->writer);
     delivery_free(loop->delivery);
     lookup_free(loop->lookup);
+    quiet_free(loop->quiet);
     placement_free(loop->placement);
     drop_loads(loop);
     batch_free(&loop->loads[0].batch);

@@ -225,10 +225,11 @@ end
 -- `text` nil is a tombstone.
 function Stream:map(text, meta)
   if text == nil then return { skip = "tombstone" } end
-  local key = meta and meta.key
+  local message_key = meta and meta.key
   local record, named, readable = self:read(text)
   if record == nil then
-    named.series = self:find_series(named, next(readable or {}) and readable or nil, key)
+    named.series = self:find_series(named, next(readable or {}) and readable or nil,
+      message_key)
     return named
   end
   local full_meta = { topic = self.topic, partition = 0, offset = 0, shape = named.shape }
@@ -237,7 +238,7 @@ function Stream:map(text, meta)
     return pcall(self.def.map, record, full_meta)
   end))
   result.symbol, result.sequence = named.symbol, named.sequence
-  result.series = self:find_series(result, record, key)
+  result.series = self:find_series(result, record, message_key)
   return result
 end
 
