@@ -1,9 +1,10 @@
 -- What is measured. A measure has
 --   name, title, unit
---   target     "ratio" (service to the limit named in `of`: at least `least`), "most" (the service's
---              value: at most `most`) or "none"
---   turns      in the order they are taken: { name =, run = function(site) return value, more end },
---              the service first; `more`: further numbers of this turn, { name = value }
+--   target     "ratio" (service to the limit named in `of`: at least `least`),
+--              "most" (the service's value: at most `most`) or "none"
+--   turns      in the order they are taken, the service first:
+--              { name =, run = function(site) return value, more end }
+--              `more`: further numbers of this turn, { name = value }
 local api = require "bench.api"
 local wait = require "spec.support.wait"
 
@@ -15,7 +16,7 @@ local RATE = 5000
 local measures = {}
 
 local function count(site)
-  return site.quick and 200000 or 1000000
+  return site.quick and 300000 or 1000000
 end
 
 local function ingest(updates, env)

@@ -108,13 +108,14 @@ function Site:stop_service()
   return kib
 end
 
+-- How many messages are stored; -1 until the worker has found the place of its partitions.
 function Site:progress()
-  return self.database:number(("SELECT coalesce(sum(next_offset), 0) FROM ingest_offsets " ..
+  return self.database:number(("SELECT coalesce(sum(next_offset), -1) FROM ingest_offsets " ..
     "WHERE group_id = '%s'"):format(self.group))
 end
 
--- The service stores what is in the topic: messages a second, CPU microseconds a message. Both from
--- the first progress that is seen on: start and joining the group are not counted.
+-- The service stores what is in the topic: messages a second, CPU microseconds a message. Start and
+-- joining the group are not counted.
 function Site:ingest(topic, count, env)
   self:empty_tables()
   self:start_service(topic, env)
@@ -122,7 +123,7 @@ function Site:ingest(topic, count, env)
   wait.till(count .. " messages are stored", 180, function()
     assert(self.service.process:is_running(), "core-service ended")
     local done = self:progress()
-    if not first and done > 0 then
+    if not first and done >= 0 then
       first, first_at, first_cpu = done, wait.now(), self:cpu_seconds()
     end
     return done == count, done .. " are"
