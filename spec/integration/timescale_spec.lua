@@ -54,7 +54,7 @@ describe_there("the service on TimescaleDB", function()
     r = road.open {
       database = db,
       env = {
-        LUA_DIR = lua, RULES_WATCH_MS = 0,
+        LUA_DIR = lua, RULES_WATCH_MS = 0, LEDGER_FLOOR_MS = 200,
         NEWS_TOPIC = broker:topic "news", INSIGHTS_TOPIC = broker:topic "insights",
       },
     }
@@ -306,11 +306,66 @@ describe_there("the service on TimescaleDB", function()
       end
     end)
 
+    -- How many chunks the transactions have locked that have written ranges since the last call.
+    local function most_chunks_locked()
+      db:exec [[
+        CREATE TABLE IF NOT EXISTS chunks_locked (n bigint);
+        CREATE OR REPLACE FUNCTION note_locks() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+          INSERT INTO chunks_locked SELECT count(DISTINCT l.relation) FROM pg_locks l
+          JOIN pg_class c ON c.oid = l.relation WHERE c.relname ~ '^_hyper_\d+_\d+_chunk$';
+          RETURN NULL;
+        END $$;
+        CREATE OR REPLACE TRIGGER note_locks AFTER INSERT OR UPDATE OR DELETE ON sequence_ranges
+          FOR EACH STATEMENT EXECUTE FUNCTION note_locks()]]
+      local most = db:number "SELECT max(n) FROM chunks_locked"
+      db:exec "TRUNCATE chunks_locked"
+      return most
+    end
+
+    local function ranges()
+      return db:rows [[
+        SELECT day, min_seq, max_seq, min_time, max_time FROM sequence_ranges
+        WHERE table_name = 'market_klines' AND series = 'DAYS' ORDER BY day]]
+    end
+
+    it("fills an empty ledger from one chunk after the other, compressed or not", function()
+      local before = ranges()
+      assert.equal(1000, #before)
+      db:exec [[
+        TRUNCATE sequence_ranges;
+        SELECT compress_chunk(c) FROM show_chunks('market_klines',
+          newer_than => '2026-09-20'::timestamptz) c]]
+      most_chunks_locked()
+      local code, output = service.run({ "rebuild-ledger" }, { DATABASE_URL = db.url })
+      assert.equal(0, code, output)
+      assert.equal(1, most_chunks_locked())
+      assert.same(before, ranges())
+      assert.same({}, db:rows [[
+        SELECT k.symbol, k.time FROM market_klines k WHERE k.sequence IS NOT NULL AND NOT EXISTS (
+          SELECT FROM sequence_ranges r WHERE r.table_name = 'market_klines'
+          AND r.series = k.symbol AND k.time BETWEEN r.min_time AND r.max_time
+          AND k.sequence BETWEEN r.min_seq AND r.max_seq)]])
+    end)
+
     it("would ask all of them without time bounds", function()
       assert.is_true(chunks_of(db:rows [[
         EXPLAIN SELECT * FROM market_klines
         WHERE symbol = 'DAYS' AND sequence > 5001 AND sequence <= 5007 AND sequence IS NOT NULL]])
         >= 1000)
+    end)
+
+    it("moves the floor behind what drop_chunks deletes", function()
+      most_chunks_locked()
+      db:exec "SELECT drop_chunks('market_klines', older_than => '2024-04-10'::timestamptz)"
+      wait.till("the floor of DAYS has moved", 20, function()
+        return db:number "SELECT floor_seq FROM sequence_bounds WHERE series = 'DAYS'" == 5199
+      end)
+      assert.is_true(most_chunks_locked() <= 1)
+      assert.equal(900, #ranges())
+      local answer = r:missed "symbol=DAYS&fromSeq=5100&toSeq=5203"
+      assert.equal(200, answer.status, answer.body)
+      assert.same({ { fromSeq = 5100, toSeq = 5199, reason = "expired" } }, answer.json.missing)
+      assert.equal(4, answer.json.count)
     end)
   end)
 end)
