@@ -336,7 +336,7 @@ describe_there("the service on TimescaleDB", function()
         SELECT compress_chunk(c) FROM show_chunks('market_klines',
           newer_than => '2026-09-20'::timestamptz) c]]
       most_chunks_locked()
-      local code, output = service.run({ "rebuild-ledger" }, { DATABASE_URL = db.url })
+      local code, output = service.run({ "rebuild-ledger" }, { DATABASE_URL = db.url }, nil, 180)
       assert.equal(0, code, output)
       assert.equal(1, most_chunks_locked())
       assert.same(before, ranges())

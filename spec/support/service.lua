@@ -26,13 +26,13 @@ local function environment(extra)
   return env
 end
 
--- Runs it to its end: exit code, output.
-function service.run(arguments, env, stdin)
+-- Runs it to its end, within `seconds` (30): exit code, output.
+function service.run(arguments, env, stdin, seconds)
   local argv = { service.program() }
   for _, argument in ipairs(arguments or {}) do
     argv[#argv + 1] = argument
   end
-  return process.run { argv = argv, env = environment(env), stdin = stdin, seconds = 30 }
+  return process.run { argv = argv, env = environment(env), stdin = stdin, seconds = seconds or 30 }
 end
 
 -- Starts it. options:
