@@ -23,4 +23,14 @@ function markdown.blocks(path, chapter)
   return blocks
 end
 
+-- The text of the chapter with this heading, up to the next.
+function markdown.chapter(path, chapter)
+  local file = assert(io.open(path))
+  local text = "\n" .. file:read("*a") .. "\n## "
+  file:close()
+  local _, last = text:find("\n## " .. chapter .. "\n", 1, true)
+  assert(last, path .. " has no chapter " .. chapter)
+  return text:sub(last, text:find("\n## ", last, true))
+end
+
 return markdown

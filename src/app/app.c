@@ -2,13 +2,16 @@
 
 #include <event2/event.h>
 #include <event2/thread.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "app/admin_rejected.h"
 #include "app/admin_rules.h"
+#include "app/notify.h"
 #include "app/reload.h"
 #include "app/upkeep.h"
 #include "base/clock.h"
@@ -63,6 +66,15 @@ static void on_schema(struct schema *schema, void *arg)
         ingest_worker_set_schema(app->workers[i], schema);
         ingest_worker_nudge(app->workers[i]);
     }
+}
+
+/* The listeners are up by then: whoever waited for the service may use it. */
+static void on_published(uint64_t generation, void *arg)
+{
+    (void)arg;
+    char state[64];
+    snprintf(state, sizeof state, "READY=1\nSTATUS=rules generation %" PRIu64, generation);
+    notify_send(state);
 }
 
 static void on_fatal(const struct error *err, void *arg)
@@ -169,6 +181,7 @@ static void make_reload(struct app *app, char *database)
         .control = app->control,
         .n_slots = (size_t)settings->http_threads + (size_t)settings->ingest_workers,
         .on_schema = on_schema,
+        .on_published = on_published,
         .on_asked = on_asked,
         .on_fatal = on_fatal,
         .arg = app,
@@ -225,6 +238,7 @@ static bool start(struct app *app, struct error *err)
 static void drain(struct app *app)
 {
     int64_t deadline_ms = clock_monotonic_ms() + app->settings->shutdown_timeout_ms;
+    notify_send("STOPPING=1");
     reload_flush(app->reload, FLUSH_RELOAD_MS);
     for (size_t i = 0; i < app->n_workers; i++)
         ingest_worker_stop(app->workers[i]);
@@ -264,6 +278,7 @@ static void release(struct app *app, char *database)
     event_base_free(app->base);
     free(app->workers);
     metrics_free(app->metrics);
+    notify_close();
     free(database);
 }
 
@@ -272,6 +287,7 @@ int app_run(const struct settings *settings)
     struct app app = {.settings = settings, .exit_code = EXIT_OK};
     struct error err = {""};
 
+    notify_open();
     if (!start_loop(&app, &err)) {
         log_error("app", "cannot start: %s", err.text);
         return EXIT_OPERATOR;

@@ -233,6 +233,8 @@ static void publish(struct reload *reload, struct rules_generation *generation,
     if (reload->schema)
         reload->options.on_schema(reload->schema, reload->options.arg);
     history_forget(&reload->archive.history, reload->current->snapshot->hash);
+    if (reload->options.on_published)
+        reload->options.on_published(reload->current->number, reload->options.arg);
     reload->verified = false;
     if (verified)
         note_verified(reload);

@@ -66,6 +66,8 @@ struct reload_options {
      * `schema` (to be held by who keeps it) covers the tables of both generations. Not called
      * before the database was first reached. */
     void (*on_schema)(struct schema *schema, void *arg);
+    /* A generation was published, the current one from now on. May be NULL. */
+    void (*on_published)(uint64_t generation, void *arg);
     /* SIGHUP or the admin listener asks for a reload: what else comes from files is read again too.
      * False with `err`: that failed; the rules are reloaded all the same. May be NULL. */
     bool (*on_asked)(struct error *err, void *arg);

@@ -1,5 +1,9 @@
 #include "config/table.h"
 
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #define GROUP(heading)                                                                             \
@@ -146,11 +150,35 @@ const struct setting settings_table[] = {
 
 const size_t settings_table_size = sizeof settings_table / sizeof settings_table[0];
 
+/* The rules that were installed with this program, wherever that was; "" when it runs from where it
+ * was built. Looked for once. */
+static const char *installed_rules(void)
+{
+    static const char *found;
+    char path[PATH_MAX + sizeof "/" CS_RULES_FROM_PROGRAM "/init.lua"];
+    if (found)
+        return found;
+    found = "";
+    ssize_t size = readlink("/proc/self/exe", path, PATH_MAX);
+    if (size <= 0 || size == PATH_MAX)
+        return found;
+    path[size] = '\0';
+    char *name = strrchr(path, '/');
+    snprintf(name, sizeof path - (size_t)(name - path), "/" CS_RULES_FROM_PROGRAM "/init.lua");
+    char *resolved = realpath(path, NULL);
+    if (resolved) {
+        *strrchr(resolved, '/') = '\0';
+        found = resolved;
+    }
+    return found;
+}
+
 const char *setting_initial(const struct setting *setting)
 {
     if (setting->initial)
         return setting->initial;
-    return access(CS_RULES_DIR "/init.lua", R_OK) == 0 ? CS_RULES_DIR : "./lua";
+    const char *installed = installed_rules();
+    return *installed ? installed : "./lua";
 }
 
 const void *setting_field(const struct setting *setting, const struct settings *settings)
