@@ -7,7 +7,15 @@ local wait = require "spec.support.wait"
 
 local MESSAGES = 2000 -- a round
 
--- Three processes; at every moment of full load one is killed, stopped or added.
+local function count_running(s)
+  local running = 0
+  for n = 1, 3 do
+    running = running + (s.services[n].process:is_running() and 1 or 0)
+  end
+  return running
+end
+
+-- Three processes; at moments of full load one is killed, stopped or added, but never the last.
 local function members(s, rounds)
   for n = 1, 3 do
     s:start(false, n)
@@ -19,6 +27,8 @@ local function members(s, rounds)
     local one = s.services[n]
     if not one.process:is_running() then
       s:start(false, n)
+    elseif count_running(s) == 1 then
+      s:start(false, n % 3 + 1)
     elseif math.random(3) == 1 then
       one:stop(20)
     else
