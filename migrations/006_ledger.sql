@@ -246,7 +246,7 @@ BEGIN
             VALUES (r.table_name, r.series, p_group, r.topic, r.partition, had, r.f, 'never_received');
             opened := opened + 1;
         END IF;
-        UPDATE sequence_series s SET max_seq = r.t
+        UPDATE sequence_series s SET max_seq = greatest(had, r.t)
         WHERE s.table_name = r.table_name AND s.series = r.series AND s.group_id = p_group
           AND s.topic = r.topic AND s.partition = r.partition AND (s.max_seq IS NULL OR s.max_seq < r.t);
     END LOOP;
