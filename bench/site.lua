@@ -73,12 +73,13 @@ function Site:empty_tables()
   self.database:exec "CHECKPOINT"
 end
 
-function Site:start_service(topic, env)
+-- `wait` as service.start has it.
+function Site:start_service(topic, env, how)
   self.groups = self.groups + 1
   self.group = "bench-" .. self.groups
   self.service = service.start {
     database = self.database, broker = self.broker, topic = topic, group = self.group,
-    env = env,
+    env = env, wait = how,
   }
 end
 
@@ -118,7 +119,7 @@ end
 -- joining the group are not counted.
 function Site:ingest(topic, count, env)
   self:empty_tables()
-  self:start_service(topic, env)
+  self:start_service(topic, env, false) -- it may have stored all before it says that it is ready
   local first, first_at, first_cpu
   wait.till(count .. " messages are stored", 180, function()
     assert(self.service.process:is_running(), "core-service ended")
@@ -128,6 +129,7 @@ function Site:ingest(topic, count, env)
     end
     return done == count, done .. " are"
   end, 0.005)
+  assert(first < count, "it was over before it was seen: more messages are needed")
   local seconds, cpu = wait.now() - first_at, self:cpu_seconds() - first_cpu
   self:stop_service()
   return (count - first) / seconds, cpu * 1e6 / (count - first)
