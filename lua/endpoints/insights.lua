@@ -13,8 +13,14 @@ local insights = page.of {
 
 return {
   name = "InsightsController",
+  summary = "Insights, newest first",
   method = "GET",
   paths = { "/api/v1/insights", "/v1/insights" },
+  parameters = insights.parameters,
+  responses = {
+    [200] = { description = "A page", schema = insights.schema(insight.schema) },
+    [403] = vip.response,
+  },
   request = function(req)
     local status, refusal = vip.refusal(req)
     if status then return nil, status, refusal end

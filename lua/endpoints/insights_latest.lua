@@ -1,22 +1,35 @@
 -- The newest insight about a symbol, of any kind or of the one that is asked for.
 local insight = require "lib.insight"
 local param = require "lib.param"
+local schema = require "lib.schema"
 local vip = require "lib.vip"
 
-local function kind(query, asked)
-  asked.kind = param.is_missing(query.kind) and cs.null or query.kind:lower()
-end
+local kind = {
+  parameters = {
+    kind = { description = "Only those of this kind", schema = schema.text },
+  },
+  read = function(query, asked)
+    asked.kind = param.is_missing(query.kind) and cs.null or query.kind:lower()
+  end,
+}
 
-local read = param.steps { param.symbol, kind }
+local asks = param.steps { param.symbol, kind }
 
 return {
   name = "InsightsController",
+  summary = "The newest insight about a symbol",
   method = "GET",
   paths = { "/api/v1/insights/latest/:symbol", "/v1/insights/latest/:symbol" },
+  parameters = asks.parameters,
+  responses = {
+    [200] = { description = "The insight", schema = insight.schema },
+    [403] = vip.response,
+    [404] = { description = "There is none" },
+  },
   request = function(req)
     local status, refusal = vip.refusal(req)
     if status then return nil, status, refusal end
-    return read { symbol = req.params.symbol, kind = req.query.kind }
+    return asks.read { symbol = req.params.symbol, kind = req.query.kind }
   end,
   queries = {
     {

@@ -2,22 +2,31 @@
 local interval = require "lib.interval"
 local kline = require "lib.kline"
 local param = require "lib.param"
+local schema = require "lib.schema"
 local series = require "lib.series"
 
 local MAX_TIME_MS = 253402300799999 -- the end of year 9999
 
-local function upper_end(query, asked)
-  if not query["end"] then return end
-  asked.end_ms = param.whole_number(query["end"])
-  if not asked.end_ms or asked.end_ms > MAX_TIME_MS then
-    return "end must be a time in milliseconds"
-  end
-end
+local upper_end = {
+  parameters = {
+    ["end"] = {
+      description = "Only candles that opened before this, in milliseconds since 1970",
+      schema = { type = "integer", minimum = 0, maximum = MAX_TIME_MS },
+    },
+  },
+  read = function(query, asked)
+    if not query["end"] then return end
+    asked.end_ms = param.whole_number(query["end"])
+    if not asked.end_ms or asked.end_ms > MAX_TIME_MS then
+      return "end must be a time in milliseconds"
+    end
+  end,
+}
 
-local read = param.steps { param.symbol, param.interval, param.limit, upper_end }
+local asks = param.steps { param.symbol, param.interval, param.limit, upper_end }
 
 local function request(req)
-  return read(req.query)
+  return asks.read(req.query)
 end
 
 -- One row more than a page holds tells whether there are older ones.
@@ -81,6 +90,12 @@ local function reply(_, asked, results)
   }
 end
 
+local page_schema = schema.page(kline.schema, {
+  symbol = schema.text,
+  interval = interval.schema,
+  nextEnd = schema.nullable(schema.time),
+})
+
 local function candle_row(open_ms)
   return {
     symbol = "BTCUSDT", open_ms = open_ms,
@@ -90,8 +105,11 @@ end
 
 return {
   name = "MarketController",
+  summary = "The newest candles of a symbol, oldest first",
   method = "GET",
   paths = { "/api/v1/klines", "/v1/klines" },
+  parameters = asks.parameters,
+  responses = { [200] = { description = "A page", schema = page_schema } },
   request = request,
   queries = queries,
   reply = reply,

@@ -3,10 +3,11 @@
 local kline = require "lib.kline"
 local ledger = require "lib.ledger"
 local param = require "lib.param"
+local schema = require "lib.schema"
 local sequence = require "lib.sequence"
 local series = require "lib.series"
 
-local function range(query, asked)
+local function read_range(query, asked)
   if param.is_missing(query.fromSeq) or param.is_missing(query.toSeq) then
     return "fromSeq and toSeq are required"
   end
@@ -16,10 +17,26 @@ local function range(query, asked)
   if not sequence.is_below(asked.from, asked.to) then return "fromSeq must be less than toSeq" end
 end
 
-local read = param.steps { param.symbol, range, param.limit, param.interval, param.wait }
+local range = {
+  parameters = {
+    fromSeq = {
+      required = true,
+      description = "The last sequence that the client has; the answer begins behind it",
+      schema = schema.sequence,
+    },
+    toSeq = {
+      required = true,
+      description = "The last sequence that is asked for, above fromSeq",
+      schema = schema.sequence,
+    },
+  },
+  read = read_range,
+}
+
+local asks = param.steps { param.symbol, range, param.limit, param.interval, param.wait }
 
 local function request(req)
-  local asked, status, trouble = read(req.query)
+  local asked, status, trouble = asks.read(req.query)
   if not asked then return nil, status, trouble end
 
   cs.log.limited("fetching", 1000, "info", ("Fetching missed klines: %s fromSeq:%s toSeq:%s")
@@ -108,6 +125,23 @@ local function reply(req, asked, results)
   }
 end
 
+local page_schema = schema.page(
+  schema.object {
+    seq = schema.sequence, symbol = schema.text, timestamp = schema.time, kline = kline.schema,
+  },
+  {
+    symbol = schema.text,
+    fromSeq = schema.sequence,
+    toSeq = schema.sequence,
+    nextFromSeq = schema.nullable(schema.sequence),
+    missing = schema.list(schema.object {
+      fromSeq = schema.sequence, toSeq = schema.sequence, reason = ledger.reason_schema,
+    }),
+    complete = schema.boolean,
+    oldestSeq = schema.nullable(schema.sequence),
+    newestSeq = schema.nullable(schema.sequence),
+  })
+
 local function candle_row(seq, open_ms)
   return {
     sequence = seq, symbol = "BTCUSDT", open_ms = open_ms,
@@ -124,8 +158,11 @@ end
 
 return {
   name = "MarketController",
+  summary = "The candles whose sequence lies in a range, and what is missing of it",
   method = "GET",
   paths = { "/api/v1/klines/missed", "/v1/klines/missed" },
+  parameters = asks.parameters,
+  responses = { [200] = { description = "A page", schema = page_schema } },
   request = request,
   queries = queries,
   reply = reply,

@@ -1,5 +1,6 @@
 -- News, newest first: all of them, those about one symbol, those of one source.
 local page = require "lib.page"
+local schema = require "lib.schema"
 
 local news = page.of {
   table = "news_sentiment",
@@ -23,6 +24,18 @@ local function item(row)
   }
 end
 
+local item_schema = schema.object {
+  url = schema.text,
+  title = schema.nullable(schema.text),
+  source = schema.nullable(schema.text),
+  publishedAt = schema.time,
+  symbol = schema.nullable(schema.text),
+  summary = schema.nullable(schema.text),
+  sentiment = schema.number,
+  sentimentLabel = schema.nullable(schema.text),
+  confidence = schema.number,
+}
+
 local function article_row(name, time_ms)
   return {
     url = "https://news.example/" .. name, title = "Bitcoin climbs", source = "Example Wire",
@@ -33,8 +46,11 @@ end
 
 return {
   name = "NewsController",
+  summary = "News, newest first",
   method = "GET",
   paths = { "/api/v1/news", "/v1/news" },
+  parameters = news.parameters,
+  responses = { [200] = { description = "A page", schema = news.schema(item_schema) } },
   request = function(req) return news.read(req.query) end,
   queries = { news.query },
   reply = function(_, asked, results) return 200, news.body(asked, results[1], item) end,

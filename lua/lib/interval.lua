@@ -17,6 +17,8 @@ local interval = {
   names = "1m, 5m, 1h, 1d, 1w, 1M",
 }
 
+interval.schema = { enum = { "1m", "5m", "1h", "1d", "1w", "1M" }, default = interval.default }
+
 -- The table that keeps candles of this interval; nil when there is no such interval.
 function interval.table_of(name)
   local known = KNOWN[name]

@@ -1,11 +1,17 @@
 -- A candle in an answer, with the short names that Binance gave its parts.
 local interval = require "lib.interval"
+local schema = require "lib.schema"
 
 local kline = {}
 
 -- What a query selects so that kline.of can read its rows.
 kline.columns = [[
   symbol, (extract(epoch from time) * 1000)::bigint as open_ms, open, high, low, close, volume]]
+
+kline.schema = schema.object {
+  t = schema.time, T = schema.time, s = schema.text,
+  o = schema.number, h = schema.number, l = schema.number, c = schema.number, v = schema.number,
+}
 
 -- A column without a value is null in the answer, never absent.
 function kline.of(row, interval_name)

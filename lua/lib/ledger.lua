@@ -64,6 +64,10 @@ function ledger.with_windows(known, values)
   return values
 end
 
+ledger.reason_schema = {
+  enum = { NOT_INGESTED, "expired", "never_received", "rejected", "lost" },
+}
+
 -- What is missing, as the answer says it.
 function ledger.missing(known)
   local pieces = {}

@@ -11,6 +11,8 @@
 --     },
 --   }
 --   news.read(req.query)                -> what was asked; or: nil, 400, what is wrong
+--   news.parameters                     what it reads
+--   news.schema(items)                  of a page of such items
 --   news.query                          for `queries`
 --   news.body(asked, rows, item)        the answer; item(row) makes an entry of a row
 --
@@ -18,6 +20,7 @@
 -- right behind it, however many rows have the same time, and whatever was stored meanwhile.
 -- Rows without a time are not shown.
 local param = require "lib.param"
+local schema = require "lib.schema"
 
 local MAX_TIME_DIGITS = 15  -- milliseconds, a long way beyond the year 9999
 local KEY_DIGITS = 64
@@ -40,6 +43,11 @@ local FIRST_FILTER = 4
 
 local page = {}
 
+-- Decimal digits without zeros in front: what a column of numbers takes.
+local function canonical(digits)
+  return digits:match("^0*(%d+)$")
+end
+
 -- `before` is a nextBefore, or a time in milliseconds.
 local function read_before(query, asked)
   asked.before_us, asked.before_key = cs.null, ""
@@ -48,24 +56,43 @@ local function read_before(query, asked)
 
   local us, key = text:match("^(%d+)_(%x+)$")
   if us and #us <= MAX_TIME_DIGITS + 3 and #key == KEY_DIGITS then
-    asked.before_us, asked.before_key = us, key
+    asked.before_us, asked.before_key = canonical(us), key
   elseif text:find("^%d+$") and #text <= MAX_TIME_DIGITS then
-    asked.before_us = text .. "000"
+    asked.before_us = canonical(text .. "000")
   else
     return "before must be a time in milliseconds or the nextBefore of a page"
   end
 end
 
+local before_step = {
+  parameters = {
+    before = {
+      description = "Only what comes behind this: the nextBefore of a page, or milliseconds",
+      schema = {
+        type = "string",
+        pattern = ("^([0-9]{1,%d}|[0-9]{1,%d}_[0-9A-Fa-f]{%d})?$")
+          :format(MAX_TIME_DIGITS, MAX_TIME_DIGITS + 3, KEY_DIGITS),
+      },
+    },
+  },
+  read = read_before,
+}
+
 local function filter_step(filter)
   local name, clean = unpack(filter)
-  return function(query, asked)
-    local text = query[name]
-    if param.is_missing(text) then
-      asked[name] = cs.null
-    else
-      asked[name] = clean and clean(text) or text
-    end
-  end
+  return {
+    parameters = {
+      [name] = { description = "Only those with this " .. name, schema = schema.text },
+    },
+    read = function(query, asked)
+      local text = query[name]
+      if param.is_missing(text) then
+        asked[name] = cs.null
+      else
+        asked[name] = clean and clean(text) or text
+      end
+    end,
+  }
 end
 
 local function sql_of(def)
@@ -86,15 +113,20 @@ local function sql_of(def)
 end
 
 function page.of(def)
-  local steps = { param.limit, read_before }
+  local steps = { param.limit, before_step }
   local types = { "int8", "int8", "text" }
   for _, filter in ipairs(def.filters) do
     steps[#steps + 1] = filter_step(filter)
     types[#types + 1] = "text"
   end
 
+  local asks = param.steps(steps)
   return {
-    read = param.steps(steps),
+    read = asks.read,
+    parameters = asks.parameters,
+    schema = function(items)
+      return schema.page(items, { nextBefore = schema.nullable(schema.text) })
+    end,
     query = {
       sql = sql_of(def),
       types = types,

@@ -7,4 +7,6 @@ function vip.refusal(req)
   if req.claims and req.claims.is_vip ~= true then return 403, "Insights are for VIP members" end
 end
 
+vip.response = { description = "Insights are for VIP members" } -- of status 403
+
 return vip

@@ -157,6 +157,8 @@ describe("GET /api/v1/news", function()
     end
     assert.same({ "1704067200000000", "" }, before "1704067200000")
     assert.same({ "1704067200000123", KEY }, before("1704067200000123_" .. KEY))
+    assert.same({ "5665000", "" }, before "05665")
+    assert.same({ "0", KEY }, before("000_" .. KEY))
   end)
 
   it("refuses what is neither", function()

@@ -104,6 +104,8 @@ static void says_404_and_405_with_allow(void **state)
     ask(port, "DELETE /broken HTTP/1.1\r\nHost: x\r\n\r\n", &answer);
     assert_int_equal(answer.status, 405);
     assert_string_equal(header_of(&answer, "Allow"), "GET, HEAD, OPTIONS");
+    ask(port, "TRACE /health HTTP/1.1\r\nHost: x\r\n\r\n", &answer);
+    assert_error(&answer, 405, "The method is not allowed here");
     ask(port, "BREW / HTTP/1.1\r\nHost: x\r\n\r\n", &answer);
     assert_error(&answer, 501, "The method is not implemented");
 }

@@ -4,7 +4,9 @@
 static const char things[] =
     "return {\n"
     "  method = 'GET', paths = { '/things/:symbol' }, name = 'Things', summary = 'All things',\n"
-    "  parameters = { limit = { type = 'integer' } },\n"
+    "  parameters = { symbol = { schema = { type = 'string' } }, limit = { required = true,\n"
+    "    description = 'How many', schema = { type = 'integer', enum = { 1, 2 } } } },\n"
+    "  responses = { [404] = {}, ['200'] = { description = 'Things', schema = {} } },\n"
     "  request = function(req)\n"
     "    if req.query.limit == 'loop' then while true do end end\n"
     "    if req.query.limit == 'none' then return nil, 400, 'limit is required', { hint = 1 } end\n"
@@ -140,7 +142,7 @@ static void answers_500_when_the_rule_breaks_and_says_why_to_the_log(void **cont
     assert_true(reply.failed);
     assert_int_equal(reply.status, 500);
     assert_string_equal(reply.body.data, "{\"error\":\"Internal server error\"}");
-    assert_non_null(strstr(reply.err.text, "endpoints/x.lua:5: stopped after 50 ms"));
+    assert_non_null(strstr(reply.err.text, "endpoints/x.lua:7: stopped after 50 ms"));
     buffer_free(&reply.body);
 
     struct rules_call *call = begin(state, "5", &reply);
@@ -154,7 +156,7 @@ static void answers_500_when_the_rule_breaks_and_says_why_to_the_log(void **cont
     assert_int_equal(rules_call_next(call, &query, &reply), CALL_REPLY);
     assert_int_equal(rules_call_reply(call, &reply), 0);
     assert_true(reply.failed);
-    assert_string_equal(reply.err.text, "endpoints/x.lua:22: broken");
+    assert_string_equal(reply.err.text, "endpoints/x.lua:24: broken");
     buffer_free(&reply.body);
     rules_call_free(call);
     rules_state_free(state);
@@ -185,7 +187,20 @@ static void names_the_endpoint_for_people(void **context)
     const struct endpoint_def *def = &rules_state_def(state)->endpoints[0];
     assert_string_equal(def->name, "Things");
     assert_string_equal(def->summary, "All things");
-    assert_string_equal(def->parameters, "{\"limit\":{\"type\":\"integer\"}}");
+    assert_int_equal(def->n_params, 2);
+    assert_string_equal(def->params[0].name, "limit");
+    assert_true(def->params[0].is_required);
+    assert_string_equal(def->params[0].description, "How many");
+    assert_string_equal(def->params[0].schema, "{\"enum\":[1,2],\"type\":\"integer\"}");
+    assert_string_equal(def->params[1].name, "symbol");
+    assert_false(def->params[1].is_required);
+    assert_null(def->params[1].description);
+    assert_int_equal(def->n_responses, 2);
+    assert_int_equal(def->responses[0].status, 200);
+    assert_string_equal(def->responses[0].description, "Things");
+    assert_string_equal(def->responses[0].schema, "{}");
+    assert_int_equal(def->responses[1].status, 404);
+    assert_null(def->responses[1].schema);
     rules_state_free(state);
 }
 

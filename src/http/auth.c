@@ -263,6 +263,11 @@ void auth_free(struct auth *auth)
     free(auth);
 }
 
+bool auth_is_on(const struct auth *auth)
+{
+    return auth->is_on;
+}
+
 bool auth_reload(struct auth *auth, struct error *err)
 {
     struct error why;

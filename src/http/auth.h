@@ -53,6 +53,9 @@ struct auth *auth_new(const struct settings *settings, struct metrics *metrics, 
     __attribute__((warn_unused_result));
 void auth_free(struct auth *auth); /* NULL is accepted */
 
+/* Requests need a token. */
+bool auth_is_on(const struct auth *auth);
+
 /* Reads the key file again; tokens are verified with what is in it from then on. False with `err`
  * (NULL is accepted): the file cannot be used and the keys stay as they are. The log says so in
  * both cases. Main thread. */

@@ -114,6 +114,14 @@ int gate_check(struct gate *gate, struct request *request, const char **text)
     return 0;
 }
 
+struct openapi_options gate_describe(const struct gate *gate)
+{
+    return (struct openapi_options){
+        .needs_token = auth_is_on(gate->auth),
+        .is_limited = gate->rate != NULL,
+    };
+}
+
 /* ---- life ---- */
 
 struct gate *gate_new(const struct settings *settings, struct metrics *metrics, struct error *err)

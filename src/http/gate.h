@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "config/settings.h"
+#include "http/openapi.h"
 #include "http/request.h"
 #include "metrics/metrics.h"
 
@@ -19,6 +20,9 @@ struct gate *gate_new(const struct settings *settings, struct metrics *metrics, 
 void gate_free(struct gate *gate); /* NULL is accepted */
 /* auth_reload(). */
 bool gate_reload(struct gate *gate, struct error *err);
+
+/* What it may answer, for the description of the API. */
+struct openapi_options gate_describe(const struct gate *gate);
 
 /* 0: the request may come in, and its claims are set. Otherwise the status to answer, 401 or 429,
  * and *text to say. Puts the headers that belong to it into the answer: RateLimit-* always, where

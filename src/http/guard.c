@@ -238,7 +238,7 @@ static struct evhttp *new_http(struct guard *guard)
     evhttp_set_default_content_type(http, NULL);
     evhttp_set_allowed_methods(http, EVHTTP_REQ_GET | EVHTTP_REQ_POST | EVHTTP_REQ_HEAD |
                                          EVHTTP_REQ_PUT | EVHTTP_REQ_DELETE | EVHTTP_REQ_OPTIONS |
-                                         EVHTTP_REQ_PATCH);
+                                         EVHTTP_REQ_PATCH | EVHTTP_REQ_TRACE);
     evhttp_set_bevcb(http, on_accepted, guard);
     evhttp_set_gencb(http, on_request, guard);
     return http;

@@ -300,6 +300,8 @@ static const char *method_name(enum evhttp_cmd_type type)
         return "OPTIONS";
     case EVHTTP_REQ_PATCH:
         return "PATCH";
+    case EVHTTP_REQ_TRACE:
+        return "TRACE"; /* nothing answers it: 405 */
     default:
         die("a method that was not allowed came through: %d", (int)type);
     }

@@ -1,8 +1,8 @@
 /* The public HTTP server: HTTP_THREADS evhttp threads that accept from one listening socket.
  *
  * request ─▶ limits ─▶ auth ─▶ route ─▶ rules request() ─▶ queries ─▶ rules reply() ─▶ answer
- * Besides the endpoints of the rules it answers /health (the original's text), /healthz (alive) and
- * /readyz. */
+ * Besides the endpoints of the rules it answers /health (the original's text), /healthz (alive),
+ * /readyz and /openapi.json. */
 #ifndef HTTP_SERVER_H
 #define HTTP_SERVER_H
 

@@ -5,6 +5,7 @@
 
 #include "base/memory.h"
 #include "http/exchange.h"
+#include "http/openapi.h"
 #include "http/probe.h"
 
 #define ALLOW_SIZE 64
@@ -32,6 +33,11 @@ static void serve_ready(struct exchange *exchange)
     buffer_free(&reasons);
 }
 
+static void serve_openapi(struct exchange *exchange)
+{
+    exchange_answer(exchange, 200, buffer_bytes(&exchange->routing->openapi));
+}
+
 static const struct {
     const char *path;
     void (*serve)(struct exchange *exchange);
@@ -39,6 +45,7 @@ static const struct {
     {"/health", serve_health},
     {"/healthz", serve_alive},
     {"/readyz", serve_ready},
+    {"/openapi.json", serve_openapi},
 };
 
 #define N_BUILT_IN (sizeof BUILT_IN / sizeof BUILT_IN[0])
@@ -77,8 +84,10 @@ static void add_endpoint(struct routing *routing, struct metrics *metrics,
 
 /* The built-in ones come first, so that rules cannot take their place. */
 static struct routing *routing_new(const struct rules_generation *generation,
-                                   struct metrics *metrics)
+                                   const struct service_options *options)
 {
+    const struct openapi_options openapi = gate_describe(options->gate);
+    struct metrics *metrics = options->metrics;
     const struct rules_def *rules = generation ? rules_generation_def(generation) : NULL;
     size_t n_endpoints = rules ? rules->n_endpoints : 0;
     struct routing *routing = memory_zero(1, sizeof *routing);
@@ -90,6 +99,7 @@ static struct routing *routing_new(const struct rules_generation *generation,
     add_built_in(routing, metrics);
     for (size_t i = 0; i < n_endpoints; i++)
         add_endpoint(routing, metrics, &rules->endpoints[i], i);
+    openapi_write(rules, &openapi, &routing->openapi);
     return routing;
 }
 
@@ -98,6 +108,7 @@ void routing_release(struct routing *routing)
     if (!routing || --routing->holds > 0)
         return;
     route_table_free(routing->table);
+    buffer_free(&routing->openapi);
     free(routing->targets);
     free(routing);
 }
@@ -110,7 +121,7 @@ static struct routing *routing_for(struct service *service,
     struct routing *routing = service->routing;
     if (!routing || routing->generation != generation || routing->number != number) {
         routing_release(routing);
-        routing = service->routing = routing_new(generation, service->options.metrics);
+        routing = service->routing = routing_new(generation, &service->options);
     }
     routing->holds++;
     return routing;

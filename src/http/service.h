@@ -46,6 +46,7 @@ struct target {
 struct routing {
     struct route_table *table;
     struct target *targets;
+    struct buffer openapi;                     /* the text of /openapi.json */
     const struct rules_generation *generation; /* only compared; NULL: built-in routes alone */
     uint64_t number;                           /* the generation's */
     size_t holds;

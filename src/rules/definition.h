@@ -37,6 +37,21 @@ struct query_def {
     size_t n_types;
 };
 
+/* What a file says of a parameter, in the path or the query. */
+struct param_def {
+    const char *name;
+    bool is_required;
+    const char *description; /* NULL: none */
+    const char *schema;      /* JSON Schema, as JSON text */
+};
+
+/* What a file says of an answer. */
+struct response_def {
+    int status;
+    const char *description; /* NULL: none */
+    const char *schema;      /* as JSON text; NULL: {"error": "..."} */
+};
+
 struct endpoint_def {
     const char *file;   /* "endpoints/klines_missed.lua" */
     const char *method; /* upper case; GET also answers HEAD */
@@ -44,10 +59,12 @@ struct endpoint_def {
     size_t n_paths;
     struct query_def *queries;
     size_t n_queries;
-    const char *name;       /* of its log lines; NULL: the file's */
-    const char *summary;    /* one line for people; NULL: none */
-    const char *parameters; /* what the file says of its parameters, as JSON text, for OpenAPI;
-                               NULL: nothing */
+    const char *name;         /* of its log lines; NULL: the file's */
+    const char *summary;      /* one line for people; NULL: none */
+    struct param_def *params; /* sorted by name; the query's are all, or not spoken of */
+    size_t n_params;
+    struct response_def *responses; /* sorted by status */
+    size_t n_responses;
 };
 
 struct rules_def {

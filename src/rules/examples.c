@@ -211,6 +211,17 @@ static void read_pairs(const struct shape *shape, int index, const char *key, st
     lua_pop(L, 1);
 }
 
+/* An example shows that what the file says of its parameters is all that it reads. */
+static void expect_declared(const struct shape *shape, const struct endpoint_def *def,
+                            struct bytes name)
+{
+    bool is_declared = def->n_params == 0;
+    for (size_t i = 0; i < def->n_params; i++)
+        is_declared |= bytes_equal(bytes_of_string(def->params[i].name), name);
+    if (!is_declared)
+        shape_fail(shape, "request.query.%s: is not among the parameters of the file", name.data);
+}
+
 static void read_request(const struct shape *shape, int index, struct example *example)
 {
     static const char *const known[] = {"query", "params", "claims", "body", NULL};
@@ -224,7 +235,10 @@ static void read_request(const struct shape *shape, int index, struct example *e
     int request = lua_gettop(L);
     shape_check_keys(shape, request, "request", known);
     read_pairs(shape, request, "params", pairs, &example->request.n_params);
+    size_t n_path = example->request.n_params;
     read_pairs(shape, request, "query", pairs, &example->request.n_params);
+    for (size_t i = n_path; i < example->request.n_params; i++)
+        expect_declared(shape, def, pairs[i].name);
     if (shape_optional_table(shape, request, "claims", "request.claims")) {
         example->request.claims = encode(shape, lua_gettop(L));
         lua_pop(L, 1);

@@ -122,30 +122,18 @@ static void extract_queries(const struct shape *shape, int index, struct endpoin
     lua_pop(L, 1);
 }
 
-/* A description for people and OpenAPI; the host only passes it on. */
-static const char *extract_parameters(const struct shape *shape, int index)
-{
-    if (!shape_optional_table(shape, index, "parameters", "parameters"))
-        return NULL;
-    struct buffer *out = &rules_state_of(shape->L)->scratch;
-    buffer_clear(out);
-    rules_json_encode(shape->L, lua_gettop(shape->L), out);
-    lua_pop(shape->L, 1);
-    return arena_copy(shape->arena, buffer_bytes(out)).data;
-}
-
 void rules_extract_endpoint(const struct shape *shape, int index, struct endpoint_def *endpoint,
                             struct rules_endpoint *runtime)
 {
-    static const char *const known[] = {"method", "paths",   "request",    "queries",  "reply",
-                                        "name",   "summary", "parameters", "examples", NULL};
+    static const char *const known[] = {"method",    "paths",    "request", "queries",
+                                        "reply",     "name",     "summary", "parameters",
+                                        "responses", "examples", NULL};
     lua_State *L = shape->L;
     luaL_checkstack(L, 20, "endpoint");
     shape_check_keys(shape, index, "", known);
     endpoint->file = arena_printf(shape->arena, "%s", shape->file);
     endpoint->name = shape_optional_string(shape, index, "name", "name");
-    endpoint->summary = shape_optional_string(shape, index, "summary", "summary");
-    endpoint->parameters = extract_parameters(shape, index);
+    rules_extract_description(shape, index, endpoint);
     endpoint->method = extract_method(shape, index);
     extract_paths(shape, index, endpoint);
     extract_queries(shape, index, endpoint, runtime);

@@ -6,8 +6,8 @@ local encode = require "spec.support.rules.encode"
 local json = require "spec.support.rules.json"
 
 local KNOWN = {
-  name = 1, summary = 1, parameters = 1, method = 1, paths = 1, request = 1, queries = 1,
-  reply = 1, examples = 1,
+  name = 1, summary = 1, parameters = 1, responses = 1, method = 1, paths = 1, request = 1,
+  queries = 1, reply = 1, examples = 1,
 }
 
 local Endpoint = {}
