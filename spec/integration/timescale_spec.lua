@@ -82,11 +82,13 @@ describe_there("the service on TimescaleDB", function()
       FROM market_klines WHERE symbol = '%s' ORDER BY time]]):format(T, symbol))
   end
 
-  local function compress()
-    db:exec [[
+  local function compress(newer_than)
+    db:exec(([[
       ALTER TABLE market_klines SET (timescaledb.compress,
         timescaledb.compress_segmentby = 'symbol', timescaledb.compress_orderby = 'time DESC');
-      SELECT compress_chunk(c, true) FROM show_chunks('market_klines') c]]
+      SELECT compress_chunk(c, true)
+      FROM show_chunks('market_klines', newer_than => '%s'::timestamptz) c]])
+      :format(newer_than or "-infinity"))
   end
 
   local function compressed_chunks()
@@ -331,10 +333,8 @@ describe_there("the service on TimescaleDB", function()
     it("fills an empty ledger from one chunk after the other, compressed or not", function()
       local before = ranges()
       assert.equal(1000, #before)
-      db:exec [[
-        TRUNCATE sequence_ranges;
-        SELECT compress_chunk(c) FROM show_chunks('market_klines',
-          newer_than => '2026-09-20'::timestamptz) c]]
+      db:exec "TRUNCATE sequence_ranges"
+      compress "2026-09-20"
       most_chunks_locked()
       local code, output = service.run({ "rebuild-ledger" }, { DATABASE_URL = db.url }, nil, 180)
       assert.equal(0, code, output)
