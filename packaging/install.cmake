@@ -3,7 +3,8 @@ install(TARGETS core-service RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 install(PROGRAMS scripts/migrate DESTINATION ${CMAKE_INSTALL_BINDIR} RENAME core-service-migrate)
 install(DIRECTORY lua/ DESTINATION ${CMAKE_INSTALL_DATADIR}/core-service/lua)
 install(DIRECTORY migrations/ DESTINATION ${CMAKE_INSTALL_DATADIR}/core-service/migrations)
-install(FILES README.md CHANGELOG.md docs/MISSED_DATA_API.md docs/OPERATIONS.md docs/RULES.md
+install(FILES README.md CHANGELOG.md docs/MISSED_DATA_API.md docs/OPERATIONS.md
+  docs/PHASE2_DEPLOYMENT.md docs/RULES.md
   DESTINATION ${CMAKE_INSTALL_DOCDIR})
 install(FILES docker/prometheus/alerts.yml
   DESTINATION ${CMAKE_INSTALL_DATADIR}/core-service/prometheus)

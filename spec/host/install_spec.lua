@@ -113,7 +113,7 @@ describe("the Debian package", function()
     for _, path in ipairs { "bin/core-service", "bin/core-service-migrate",
       "share/core-service/lua/init.lua", "share/core-service/migrations/004_ingest.sql",
       "share/core-service/prometheus/alerts.yml", "share/man/man8/core-service.8",
-      "share/doc/core-service/OPERATIONS.md", "share/doc/core-service/copyright",
+      "share/doc/core-service/PHASE2_DEPLOYMENT.md", "share/doc/core-service/copyright",
       "lib/systemd/system/core-service.service" } do
       assert.is_truthy(contents:find(" ./usr/" .. path .. "\n", 1, true), path .. "\n" .. contents)
     end
