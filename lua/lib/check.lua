@@ -101,7 +101,7 @@ function check.compile(sentences)
     end
     for i = 1, n_pairs do
       local more, less = record[greater[i]], record[lesser[i]]
-      if more and less and not (more + 0 >= less + 0) then return first_trouble(rules, record) end
+      if more and less and more + 0 < less + 0 then return first_trouble(rules, record) end
     end
   end
 end
