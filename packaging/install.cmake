@@ -11,7 +11,8 @@ install(FILES docker/prometheus/alerts.yml
 
 install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR} RENAME copyright)
 
-# A text that names absolute paths: the prefix is known only when it is installed.
+# A text that names absolute paths: the prefix is known only when it is installed. Manual pages are
+# compressed, as Debian has them.
 function(install_text name directory)
   install(CODE "
     set(BINDIR \"\${CMAKE_INSTALL_PREFIX}/${CMAKE_INSTALL_BINDIR}\")
@@ -21,6 +22,9 @@ function(install_text name directory)
     message(STATUS \"Installing: \${to}\")
     configure_file(\"${CMAKE_SOURCE_DIR}/packaging/${name}.in\" \"\${to}\" @ONLY)
     file(CHMOD \"\${to}\" PERMISSIONS OWNER_READ OWNER_WRITE GROUP_READ WORLD_READ)
+    if(to MATCHES \"[.]8$\")
+      execute_process(COMMAND gzip -9nf \"\${to}\" COMMAND_ERROR_IS_FATAL ANY)
+    endif()
   ")
 endfunction()
 install_text(core-service.service lib/systemd/system)
@@ -33,7 +37,6 @@ set(CPACK_GENERATOR DEB)
 set(CPACK_PACKAGE_NAME core-service)
 set(CPACK_PACKAGE_VENDOR "core-service")
 set(CPACK_PACKAGE_CONTACT "core-service operators <root@localhost>")
-set(CPACK_PACKAGE_HOMEPAGE_URL "")
 set(CPACK_PACKAGE_DESCRIPTION_SUMMARY "Kafka to PostgreSQL by rules in Lua, with gap recovery")
 set(CPACK_PACKAGE_DESCRIPTION
   "Moves sequenced market data from Kafka into PostgreSQL or TimescaleDB and
@@ -47,7 +50,6 @@ set(CPACK_INSTALL_DEFAULT_DIRECTORY_PERMISSIONS OWNER_READ OWNER_WRITE OWNER_EXE
 set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
 set(CPACK_DEBIAN_PACKAGE_SECTION net)
 set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
-set(CPACK_DEBIAN_PACKAGE_DEPENDS "lua-cjson")
 set(CPACK_DEBIAN_PACKAGE_RECOMMENDS "postgresql-client")
 set(CPACK_DEBIAN_PACKAGE_CONTROL_EXTRA
   ${CMAKE_SOURCE_DIR}/packaging/postinst ${CMAKE_SOURCE_DIR}/packaging/prerm)

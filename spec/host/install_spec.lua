@@ -63,7 +63,7 @@ describe("an installed core-service", function()
     local unit = read(prefix .. "/lib/systemd/system/core-service.service")
     assert.is_truthy(unit:find("\nExecStart=" .. prefix .. "/bin/core-service\n", 1, true))
     assert.is_nil(unit:find "@%u+@")
-    local manual = read(prefix .. "/share/man/man8/core-service.8")
+    local manual = must { "zcat", prefix .. "/share/man/man8/core-service.8.gz" }
     assert.is_truthy(manual:find(prefix .. "/share/core-service/lua", 1, true))
     assert.is_nil(manual:find "@%u+@")
   end)
@@ -112,7 +112,7 @@ describe("the Debian package", function()
     local contents = must { "dpkg-deb", "--contents", package }
     for _, path in ipairs { "bin/core-service", "bin/core-service-migrate",
       "share/core-service/lua/init.lua", "share/core-service/migrations/004_ingest.sql",
-      "share/core-service/prometheus/alerts.yml", "share/man/man8/core-service.8",
+      "share/core-service/prometheus/alerts.yml", "share/man/man8/core-service.8.gz",
       "share/doc/core-service/PHASE2_DEPLOYMENT.md", "share/doc/core-service/copyright",
       "lib/systemd/system/core-service.service" } do
       assert.is_truthy(contents:find(" ./usr/" .. path .. "\n", 1, true), path .. "\n" .. contents)
