@@ -152,6 +152,7 @@ describe(PAGE, function()
     local database = postgres.shared():database "rollback"
     database:exec(ORIGINAL)
     r = road.open { database = database, start = false, env = { LUA_DIR = directory .. "/lua" } }
+    r.group = "rollback-" .. r.topic -- the original must be alone in it
     r.broker:send_all(r.topic, messages(0, 149))
     be_the_original(0, 99)
     before = { rows = rows(database, COLUMNS), columns = columns_of(database) }
