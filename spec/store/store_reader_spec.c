@@ -62,7 +62,7 @@ static struct reader_pool *start(struct kit *kit, int connections, int statement
 static void ask(struct reader_pool *pool, struct answer *answer, const char *sql)
 {
     memset(answer, 0, sizeof *answer);
-    assert_non_null(reader_pool_query(pool, sql, NULL, 0, on_answer, answer));
+    assert_non_null(reader_pool_query(pool, sql, NULL, 0, 0, on_answer, answer));
     assert_false(answer->done);
 }
 
@@ -72,6 +72,18 @@ static struct answer ask_and_wait(struct kit *kit, struct reader_pool *pool, con
     ask(pool, &answer, sql);
     kit_run_until(kit, &answer.done, sql);
     return answer;
+}
+
+/* A pool is ready with its first connection. */
+static void wait_for_both(struct kit *kit, struct reader_pool *pool)
+{
+    struct answer first, second;
+    do {
+        ask(pool, &first, "SELECT pg_backend_pid() a");
+        ask(pool, &second, "SELECT pg_backend_pid() AS a");
+        kit_run_until(kit, &first.done, "the first answer");
+        kit_run_until(kit, &second.done, "the second answer");
+    } while (strcmp(first.text, second.text) == 0);
 }
 
 static void lends_cells_with_their_types(void **state)
@@ -98,8 +110,8 @@ static void passes_values_as_parameters(void **state)
     struct reader_pool *pool = start(kit, 1, 5000);
     struct answer answer = {0};
     const char *const values[] = {"'; DROP TABLE x; --", "41", NULL};
-    reader_pool_query(pool, "SELECT $1::text a, $2::int8 + 1 b, $3::text c", values, 3, on_answer,
-                      &answer);
+    reader_pool_query(pool, "SELECT $1::text a, $2::int8 + 1 b, $3::text c", values, 3, 0,
+                      on_answer, &answer);
     kit_run_until(kit, &answer.done, "the answer");
     assert_string_equal(answer.text, "a='; DROP TABLE x; --:text b=42:int8 c=NULL:text");
     reader_pool_free(pool);
@@ -111,10 +123,10 @@ static void ends_each_query_by_itself(void **state)
     struct reader_pool *pool = start(kit, 1, 5000);
     struct answer answers[5];
     ask(pool, &answers[0], "SELECT 1 a");
-    ask(pool, &answers[1], "SELECT nonsense");
+    ask(pool, &answers[1], "SELECT nonsense AS a");
     ask(pool, &answers[2], "SELECT nonsense");
     ask(pool, &answers[3], "SELECT 1 / 0");
-    ask(pool, &answers[4], "SELECT 1 a");
+    ask(pool, &answers[4], "SELECT 1 AS a");
     kit_run_until(kit, &answers[4].done, "the last answer");
     assert_string_equal(answers[0].text, "a=1:int8");
     assert_string_equal(answers[4].text, "a=1:int8");
@@ -129,13 +141,7 @@ static void gives_a_query_to_the_connection_with_the_fewest(void **state)
 {
     struct kit *kit = *state;
     struct reader_pool *pool = start(kit, 2, 5000);
-    struct answer first, second;
-    do { /* until the other connection is there too */
-        ask(pool, &first, "SELECT pg_backend_pid() a");
-        ask(pool, &second, "SELECT pg_backend_pid() a");
-        kit_run_until(kit, &first.done, "the first answer");
-        kit_run_until(kit, &second.done, "the second answer");
-    } while (strcmp(first.text, second.text) == 0);
+    wait_for_both(kit, pool);
     struct answer slow, quick;
     ask(pool, &slow, "SELECT pg_sleep(0.3)");
     quick = ask_and_wait(kit, pool, "SELECT 1");
@@ -225,7 +231,7 @@ static void calls_nobody_who_has_cancelled(void **state)
     struct reader_pool *pool = start(kit, 1, 5000);
     struct answer cancelled = {0}, last;
     struct reader_query *query =
-        reader_pool_query(pool, "SELECT 1", NULL, 0, on_answer, &cancelled);
+        reader_pool_query(pool, "SELECT 1", NULL, 0, 0, on_answer, &cancelled);
     reader_query_cancel(query);
     ask(pool, &last, "SELECT 2");
     kit_run_until(kit, &last.done, "the next answer");
@@ -242,6 +248,127 @@ static void ends_what_is_in_flight_when_it_is_freed(void **state)
     reader_pool_free(pool);
     assert_true(answer.done);
     assert_int_equal(answer.outcome, QUERY_UNAVAILABLE);
+}
+
+enum { N_ALIKE = 20 };
+
+static struct metrics *counts;
+
+static struct reader_pool *start_counting(struct kit *kit)
+{
+    counts = metrics_new();
+    const struct reader_options options = {
+        .conninfo = kit->conninfo,
+        .application_name = "spec reader",
+        .connections = 2,
+        .connect_timeout_ms = 5000,
+        .statement_timeout_ms = 5000,
+        .shared = metrics_counter(counts, "shared_total", "For this spec", NULL, 0),
+    };
+    struct reader_pool *pool = reader_pool_new(kit->base, &options);
+    kit_run_until_true(kit, is_ready, pool, "the pool is ready");
+    wait_for_both(kit, pool);
+    return pool;
+}
+
+static uint64_t n_shared(void)
+{
+    return counter_get(metrics_counter(counts, "shared_total", "For this spec", NULL, 0));
+}
+
+static void stop_counting(struct reader_pool *pool)
+{
+    reader_pool_free(pool);
+    metrics_free(counts);
+}
+
+/* What tells one execution from another. */
+static const char WHEN[] = "SELECT clock_timestamp()::text a, pg_sleep(0.1)::text b, $1::text c";
+
+static void ask_when(struct reader_pool *pool, struct answer *answer, const char *value,
+                     uint64_t since)
+{
+    const char *const values[] = {value};
+    memset(answer, 0, sizeof *answer);
+    reader_pool_query(pool, WHEN, values, 1, since, on_answer, answer);
+    assert_false(answer->done);
+}
+
+static void runs_one_statement_for_those_who_ask_the_same(void **state)
+{
+    struct kit *kit = *state;
+    struct reader_pool *pool = start_counting(kit);
+    struct answer alike[N_ALIKE], other, null, later;
+    for (int i = 0; i < N_ALIKE; i++)
+        ask_when(pool, &alike[i], "x", 0);
+    ask_when(pool, &other, "y", 0);
+    ask_when(pool, &null, NULL, 0);
+    kit_run_until(kit, &alike[N_ALIKE - 1].done, "the last of those alike");
+    for (int i = 0; i < N_ALIKE; i++)
+        assert_string_equal(alike[i].text, alike[0].text);
+    assert_int_equal(n_shared(), N_ALIKE - 1);
+    ask_when(pool, &later, "x", 0);
+    kit_run_until(kit, &later.done, "one who comes after the rows");
+    kit_run_until(kit, &other.done, "another value");
+    kit_run_until(kit, &null.done, "no value");
+    assert_string_not_equal(later.text, alike[0].text);
+    assert_non_null(strstr(other.text, "c=y"));
+    assert_non_null(strstr(null.text, "c=NULL"));
+    assert_int_equal(n_shared(), N_ALIKE - 1);
+    stop_counting(pool);
+}
+
+static void goes_on_when_the_first_to_ask_cancels(void **state)
+{
+    struct kit *kit = *state;
+    struct reader_pool *pool = start_counting(kit);
+    struct answer first = {0}, second, third;
+    const char *const values[] = {"x"};
+    struct reader_query *query = reader_pool_query(pool, WHEN, values, 1, 0, on_answer, &first);
+    ask_when(pool, &second, "x", 0);
+    reader_query_cancel(query);
+    ask_when(pool, &third, "x", 0);
+    kit_run_until(kit, &third.done, "the others");
+    assert_false(first.done);
+    assert_int_equal(second.outcome, QUERY_OK);
+    assert_string_equal(second.text, third.text);
+    assert_int_equal(n_shared(), 2);
+    stop_counting(pool);
+}
+
+static void tells_all_who_share_what_went_wrong(void **state)
+{
+    struct kit *kit = *state;
+    struct reader_pool *pool = start_counting(kit);
+    struct answer answers[3];
+    for (int i = 0; i < 3; i++)
+        ask(pool, &answers[i], "SELECT nonsense");
+    kit_run_until(kit, &answers[2].done, "the failure");
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(answers[i].outcome, QUERY_FAILED);
+    assert_int_equal(n_shared(), 2);
+    stop_counting(pool);
+}
+
+/* Else an answer could put what is known now beside rows from before. */
+static void never_gives_older_rows_to_who_has_seen_newer_ones(void **state)
+{
+    struct kit *kit = *state;
+    struct reader_pool *pool = start_counting(kit);
+    struct answer old, quick, fresh, joined;
+    ask_when(pool, &old, "x", 0);
+    quick = ask_and_wait(kit, pool, "SELECT 1 a");
+    assert_int_equal(quick.outcome, QUERY_OK);
+    assert_false(old.done);
+    uint64_t since = reader_pool_now(pool);
+    ask_when(pool, &fresh, "x", since);
+    ask_when(pool, &joined, "x", since);
+    kit_run_until(kit, &old.done, "the old one");
+    kit_run_until(kit, &joined.done, "the fresh ones");
+    assert_string_not_equal(fresh.text, old.text);
+    assert_string_equal(joined.text, fresh.text);
+    assert_int_equal(n_shared(), 1);
+    stop_counting(pool);
 }
 
 /* A query that is asked from the answer to another: how every endpoint with two steps works. */
@@ -264,14 +391,14 @@ static void on_link(enum query_outcome outcome, const struct result *result,
     }
     char sql[64];
     snprintf(sql, sizeof sql, "SELECT %u AS more_texts_than_are_kept", chain->left);
-    reader_pool_query(chain->pool, sql, NULL, 0, on_link, chain);
+    reader_pool_query(chain->pool, sql, NULL, 0, 0, on_link, chain);
 }
 
 static void asks_from_within_an_answer_with_more_texts_than_it_keeps(void **state)
 {
     struct kit *kit = *state;
     struct chain chain = {.pool = start(kit, 1, 5000), .left = 700};
-    reader_pool_query(chain.pool, "SELECT 1", NULL, 0, on_link, &chain);
+    reader_pool_query(chain.pool, "SELECT 1", NULL, 0, 0, on_link, &chain);
     kit_run_until(kit, &chain.done, "all links");
     struct answer kept =
         ask_and_wait(kit, chain.pool, "SELECT count(*) < 300 AS few FROM pg_prepared_statements");
@@ -293,6 +420,10 @@ int main(void)
         cmocka_unit_test(says_unavailable_when_the_connection_is_lost_and_comes_back),
         cmocka_unit_test(waits_for_a_table_that_is_not_there),
         cmocka_unit_test(calls_nobody_who_has_cancelled),
+        cmocka_unit_test(runs_one_statement_for_those_who_ask_the_same),
+        cmocka_unit_test(goes_on_when_the_first_to_ask_cancels),
+        cmocka_unit_test(tells_all_who_share_what_went_wrong),
+        cmocka_unit_test(never_gives_older_rows_to_who_has_seen_newer_ones),
         cmocka_unit_test(ends_what_is_in_flight_when_it_is_freed),
         cmocka_unit_test(asks_from_within_an_answer_with_more_texts_than_it_keeps),
     };

@@ -64,6 +64,12 @@ const char *reader_pool_trouble(const struct reader_pool *pool)
     return "secret words of PostgreSQL";
 }
 
+uint64_t reader_pool_now(const struct reader_pool *pool)
+{
+    (void)pool;
+    return 1;
+}
+
 static void fake_query_free(struct reader_query *query)
 {
     fake_queries--;
@@ -92,10 +98,10 @@ static void fake_query_done(evutil_socket_t fd, short what, void *arg)
 
 /* "slow" takes 300 ms, "hang" a minute, the others 5 ms; "block" stops the whole thread for 150. */
 struct reader_query *reader_pool_query(struct reader_pool *pool, const char *sql,
-                                       const char *const *values, size_t n_values,
+                                       const char *const *values, size_t n_values, uint64_t since,
                                        query_done_cb done, void *arg)
 {
-    (void)values, (void)n_values;
+    (void)values, (void)n_values, (void)since;
     struct reader_query *query = memory_zero(1, sizeof *query);
     query->sql = memory_string(sql);
     query->done = done;

@@ -164,6 +164,7 @@ static void on_rows(enum query_outcome outcome, const struct result *result,
     switch (outcome) {
     case QUERY_OK: {
         struct reply reply = {0};
+        exchange->rows_came = reader_pool_now(exchange->service->options.pool);
         if (rules_call_result(exchange->call, result, &reply))
             advance(exchange);
         else
@@ -214,7 +215,7 @@ static void advance(struct exchange *exchange)
     case CALL_QUERY:
         exchange->query =
             reader_pool_query(exchange->service->options.pool, params.query->sql, params.values,
-                              params.query->n_types, on_rows, exchange);
+                              params.query->n_types, exchange->rows_came, on_rows, exchange);
         return;
     case CALL_REPLY:
         again_ms = rules_call_reply(exchange->call, &reply);

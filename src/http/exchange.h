@@ -20,6 +20,7 @@ struct exchange {
     struct target *target;               /* of its routes; NULL until routed */
     struct rules_call *call;             /* NULL: not inside the rules */
     struct reader_query *query;          /* in flight, or NULL */
+    uint64_t rows_came;                  /* the latest, by reader_pool_now(); 0: none yet */
     struct waiter waiter;                /* between two rounds through the rules */
     bool counted;                        /* among those in flight */
 };

@@ -121,6 +121,11 @@ static struct reader_pool *new_pool(const struct http_thread *thread)
         .connections = settings->db_pool_size,
         .connect_timeout_ms = settings->db_connect_timeout_ms,
         .statement_timeout_ms = settings->db_statement_timeout_ms,
+        .shared = metrics_counter(thread->server->options.metrics,
+                                  "core_service_http_shared_queries_total",
+                                  "Queries answered by the rows of another that asked the same at "
+                                  "the same moment",
+                                  NULL, 0),
     };
     return reader_pool_new(thread->base, &options);
 }

@@ -7,21 +7,35 @@
 #include <string.h>
 #include <utlist.h>
 
+#include "base/hash.h"
 #include "base/memory.h"
 #include "store/connection.h"
 
 #define SILENCE_MARGIN_MS 5000
+#define ASKERS_MAX        1024    /* of one statement; who comes then has another sent */
 #define UNDEFINED_TABLE   "42P01" /* not made yet, or being replaced: the rules were checked */
 
-struct reader_query {
+/* A statement on its way, for all who asked the same before its rows came. */
+struct flight {
     struct reader_pool *pool;
     struct connection *connection; /* NULL: there was none; it waits to be told so */
-    query_done_cb done;            /* NULL: cancelled, or already called */
-    void *arg;
+    uint64_t hash;                 /* of sql and values */
+    uint64_t sent_at;              /* reader_pool_now() */
+    bool is_open;                  /* in the pool's list: others may still join */
+    bool retried;
     char *sql; /* kept, with the values, to be sent once more after a change of the schema */
     char **values;
     size_t n_values;
-    bool retried;
+    struct reader_query *askers; /* empty: all have cancelled, or were told */
+    size_t n_askers;
+    struct flight *next;
+    struct flight *prev;
+};
+
+struct reader_query {
+    struct flight *flight;
+    query_done_cb done;
+    void *arg;
     struct reader_query *next;
     struct reader_query *prev;
 };
@@ -29,7 +43,10 @@ struct reader_query {
 struct reader_pool {
     struct connection **connections;
     size_t n_connections;
-    struct reader_query *refused; /* no connection was there: told from the loop */
+    struct flight *open;    /* have no rows yet */
+    struct flight *refused; /* no connection was there: told from the loop */
+    struct counter *shared;
+    uint64_t now;
     struct event *refuse;
     struct result_column *columns; /* of the result being lent */
     size_t columns_capacity;
@@ -71,6 +88,8 @@ static struct connection *open_connection(struct event_base *base,
 struct reader_pool *reader_pool_new(struct event_base *base, const struct reader_options *options)
 {
     struct reader_pool *pool = memory_zero(1, sizeof *pool);
+    pool->now = 1;
+    pool->shared = options->shared;
     pool->n_connections = options->connections > 0 ? (size_t)options->connections : 1;
     pool->connections = memory_zero(pool->n_connections, sizeof(struct connection *));
     for (size_t i = 0; i < pool->n_connections; i++)
@@ -178,33 +197,54 @@ static struct result lend(struct reader_pool *pool, const PGresult *source)
     };
 }
 
-/* ---- queries ---- */
+/* ---- flights ---- */
 
-static void free_query(struct reader_query *query)
+static void free_flight(struct flight *flight)
 {
-    for (size_t i = 0; i < query->n_values; i++)
-        free(query->values[i]);
-    free(query->values);
-    free(query->sql);
+    for (size_t i = 0; i < flight->n_values; i++)
+        free(flight->values[i]);
+    free(flight->values);
+    free(flight->sql);
+    free(flight);
+}
+
+static void leave(struct reader_query *query)
+{
+    DL_DELETE(query->flight->askers, query);
+    query->flight->n_askers--;
     free(query);
 }
 
-static void tell(struct reader_query *query, enum query_outcome outcome,
-                 const struct result *result, const struct error *err)
+static void close_flight(struct flight *flight)
 {
-    query_done_cb done = query->done;
-    query->done = NULL;
-    if (done)
-        done(outcome, result, err, query->arg);
+    if (!flight->is_open)
+        return;
+    flight->is_open = false;
+    DL_DELETE(flight->pool->open, flight);
+}
+
+/* All who wait. Those who are told may ask again and cancel others meanwhile. */
+static void tell(struct flight *flight, enum query_outcome outcome, const struct result *result,
+                 const struct error *err)
+{
+    close_flight(flight);
+    while (flight->askers) {
+        const struct reader_query first = *flight->askers;
+        leave(flight->askers);
+        first.done(outcome, result, err, first.arg);
+    }
 }
 
 static void on_result(const struct pg_result *pg_result, void *arg)
 {
-    struct reader_query *query = arg;
-    if (!query->done)
+    struct flight *flight = arg;
+    flight->pool->now++;
+    if (!flight->askers) {
+        close_flight(flight);
         return;
-    struct result result = lend(query->pool, (const PGresult *)pg_result);
-    tell(query, QUERY_OK, &result, NULL);
+    }
+    struct result result = lend(flight->pool, (const PGresult *)pg_result);
+    tell(flight, QUERY_OK, &result, NULL);
 }
 
 static enum query_outcome outcome_of_failure(const struct segment_failure *failure)
@@ -220,41 +260,41 @@ static enum query_outcome outcome_of_failure(const struct segment_failure *failu
     return passing && !writes ? QUERY_UNAVAILABLE : QUERY_FAILED;
 }
 
-static bool send_query(struct reader_query *query);
+static bool send_flight(struct flight *flight);
 
 /* After a change of the schema each statement fails once on each connection: nobody needs to see
  * that. */
-static bool send_again(struct reader_query *query, const struct segment_failure *failure)
+static bool send_again(struct flight *flight, const struct segment_failure *failure)
 {
-    if (query->retried || !query->done ||
+    if (flight->retried || !flight->askers ||
         sqlstate_classify(failure->sqlstate, failure->constraint) != SQLSTATE_REPREPARE)
         return false;
-    query->retried = true;
-    connection_forget_prepared(query->connection);
-    return send_query(query);
+    flight->retried = true;
+    connection_forget_prepared(flight->connection);
+    return send_flight(flight);
 }
 
 static void on_end(enum segment_outcome outcome, const struct segment_failure *failure, void *arg)
 {
-    struct reader_query *query = arg;
-    if (outcome == SEGMENT_FAILED && send_again(query, failure))
+    struct flight *flight = arg;
+    if (outcome == SEGMENT_FAILED && send_again(flight, failure))
         return;
     if (outcome == SEGMENT_FAILED)
-        tell(query, outcome_of_failure(failure), NULL, &failure->err);
+        tell(flight, outcome_of_failure(failure), NULL, &failure->err);
     else
-        tell(query, QUERY_UNAVAILABLE, NULL, &failure->err);
-    free_query(query);
+        tell(flight, QUERY_UNAVAILABLE, NULL, &failure->err);
+    free_flight(flight);
 }
 
-static bool send_query(struct reader_query *query)
+static bool send_flight(struct flight *flight)
 {
     const struct statement statement = {
-        .sql = query->sql,
-        .n_params = (int)query->n_values,
-        .values = (const char *const *)query->values,
+        .sql = flight->sql,
+        .n_params = (int)flight->n_values,
+        .values = (const char *const *)flight->values,
     };
-    return connection_send(query->connection, &statement, on_result, query) &&
-           connection_sync(query->connection, on_end, query);
+    return connection_send(flight->connection, &statement, on_result, flight) &&
+           connection_sync(flight->connection, on_end, flight);
 }
 
 static void on_refuse(evutil_socket_t fd, short what, void *arg)
@@ -263,37 +303,105 @@ static void on_refuse(evutil_socket_t fd, short what, void *arg)
     (void)what;
     struct reader_pool *pool = arg;
     while (pool->refused) {
-        struct reader_query *query = pool->refused;
+        struct flight *flight = pool->refused;
         struct error err;
-        DL_DELETE(pool->refused, query);
+        DL_DELETE(pool->refused, flight);
         error_set(&err, "no connection to PostgreSQL: %s", reader_pool_trouble(pool));
-        tell(query, QUERY_UNAVAILABLE, NULL, &err);
-        free_query(query);
+        tell(flight, QUERY_UNAVAILABLE, NULL, &err);
+        free_flight(flight);
     }
 }
 
+static struct flight *new_flight(struct reader_pool *pool, uint64_t hash, const char *sql,
+                                 const char *const *values, size_t n_values)
+{
+    struct flight *flight = memory_zero(1, sizeof *flight);
+    flight->pool = pool;
+    flight->hash = hash;
+    flight->sent_at = pool->now;
+    flight->sql = memory_string(sql);
+    flight->values = memory_zero(n_values, sizeof(char *));
+    flight->n_values = n_values;
+    for (size_t i = 0; i < n_values; i++)
+        flight->values[i] = values[i] ? memory_string(values[i]) : NULL;
+    return flight;
+}
+
+static struct flight *start_flight(struct reader_pool *pool, uint64_t hash, const char *sql,
+                                   const char *const *values, size_t n_values)
+{
+    struct flight *flight = new_flight(pool, hash, sql, values, n_values);
+    flight->connection = least_busy(pool);
+    if (flight->connection && send_flight(flight)) {
+        flight->is_open = true;
+        DL_APPEND(pool->open, flight);
+        return flight;
+    }
+    DL_APPEND(pool->refused, flight);
+    event_active(pool->refuse, EV_TIMEOUT, 0);
+    return flight;
+}
+
+/* ---- sharing ---- */
+
+static uint64_t hash_of(const char *sql, const char *const *values, size_t n_values)
+{
+    uint64_t hash = hash_bytes(n_values, bytes_of_string(sql));
+    for (size_t i = 0; i < n_values; i++)
+        hash = values[i] ? hash_bytes(hash, bytes_of_string(values[i])) : hash + 1;
+    return hash;
+}
+
+static bool is_same(const struct flight *flight, const char *sql, const char *const *values,
+                    size_t n_values)
+{
+    if (flight->n_values != n_values || strcmp(flight->sql, sql) != 0)
+        return false;
+    for (size_t i = 0; i < n_values; i++) {
+        const char *value = flight->values[i];
+        if (!value != !values[i] || (value && strcmp(value, values[i]) != 0))
+            return false;
+    }
+    return true;
+}
+
+static struct flight *find_flight(const struct reader_pool *pool, uint64_t hash, const char *sql,
+                                  const char *const *values, size_t n_values, uint64_t since)
+{
+    struct flight *flight;
+    DL_FOREACH (pool->open, flight) {
+        if (flight->hash == hash && flight->sent_at >= since && flight->n_askers < ASKERS_MAX &&
+            is_same(flight, sql, values, n_values))
+            return flight;
+    }
+    return NULL;
+}
+
+uint64_t reader_pool_now(const struct reader_pool *pool)
+{
+    return pool->now;
+}
+
+/* All connections are read-only: a statement that is sent once has done no more or less than one
+ * that is sent twice. */
 struct reader_query *reader_pool_query(struct reader_pool *pool, const char *sql,
-                                       const char *const *values, size_t n_values,
+                                       const char *const *values, size_t n_values, uint64_t since,
                                        query_done_cb done, void *arg)
 {
+    uint64_t hash = hash_of(sql, values, n_values);
+    struct flight *flight = find_flight(pool, hash, sql, values, n_values, since);
+    if (flight && pool->shared)
+        counter_add(pool->shared, 1);
+    if (!flight)
+        flight = start_flight(pool, hash, sql, values, n_values);
     struct reader_query *query = memory_zero(1, sizeof *query);
-    query->pool = pool;
-    query->done = done;
-    query->arg = arg;
-    query->sql = memory_string(sql);
-    query->values = memory_zero(n_values, sizeof(char *));
-    query->n_values = n_values;
-    for (size_t i = 0; i < n_values; i++)
-        query->values[i] = values[i] ? memory_string(values[i]) : NULL;
-    query->connection = least_busy(pool);
-    if (query->connection && send_query(query))
-        return query;
-    DL_APPEND(pool->refused, query);
-    event_active(pool->refuse, EV_TIMEOUT, 0);
+    *query = (struct reader_query){.flight = flight, .done = done, .arg = arg};
+    DL_APPEND(flight->askers, query);
+    flight->n_askers++;
     return query;
 }
 
 void reader_query_cancel(struct reader_query *query)
 {
-    query->done = NULL;
+    leave(query);
 }
