@@ -1,6 +1,10 @@
 /* Runaways: each is a rejected message, soon, with a counter, and the state is usable after. */
 #include "rules_kit.h"
 
+#include <pthread.h>
+#include <signal.h>
+#include <sys/resource.h>
+
 #include "base/clock.h"
 
 #define OUT_OF_TIME   "stopped after 50 ms of CPU time"
@@ -45,6 +49,107 @@ static void stops_loops(void **context)
                 "while true do pcall(function() return t[1] end) end",
                 OUT_OF_TIME);
     expect_stop("for _ in function() return 1 end do end", OUT_OF_TIME);
+}
+
+static void gives_a_call_its_limit(void **context)
+{
+    (void)context;
+    struct rules_state *state = kit_evaluator("", "while true do end");
+    for (int i = 0; i < 10; i++) {
+        int64_t start_us = clock_thread_cpu_us();
+        free(kit_run(state, "{}"));
+        assert_in_range(clock_thread_cpu_us() - start_us, 50000, PATIENCE_US);
+    }
+    rules_state_free(state);
+}
+
+/* ---- threads ---- */
+
+struct visit {
+    struct rules_state *state; /* made on another thread, or NULL */
+    char *results[3];
+};
+
+static void *run_thrice(void *arg)
+{
+    struct visit *visit = arg;
+    for (int i = 0; i < 3; i++)
+        visit->results[i] = kit_run(visit->state, i == 1 ? "{\"bad\":true}" : "{}");
+    return NULL;
+}
+
+static struct rules_state *new_loop(void)
+{
+    return kit_evaluator("",
+                         "if m.bad then while true do pcall(function() while true do end end) end "
+                         "end return 'well'");
+}
+
+/* On a thread of its own, on which no signal comes through as it begins. */
+static void expect_stop_on_a_thread(struct rules_state *state)
+{
+    struct visit visit = {.state = state};
+    sigset_t all, before;
+    pthread_t thread;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    assert_int_equal(pthread_create(&thread, NULL, run_thrice, &visit), 0);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    pthread_join(thread, NULL);
+    assert_string_equal(visit.results[0], "well");
+    assert_non_null(strstr(visit.results[1], OUT_OF_TIME));
+    assert_string_equal(visit.results[2], "well");
+    for (int i = 0; i < 3; i++)
+        free(visit.results[i]);
+}
+
+static void stops_loops_of_a_state_that_changes_threads(void **context)
+{
+    (void)context;
+    struct rules_state *state = new_loop();
+    for (int i = 0; i < 3; i++)
+        expect_stop_on_a_thread(state);
+    rules_state_free(state);
+}
+
+static void stops_loops_where_the_system_gives_no_timer(void **context)
+{
+    (void)context;
+    struct rules_state *state = new_loop();
+    struct rlimit before;
+    assert_int_equal(getrlimit(RLIMIT_SIGPENDING, &before), 0);
+    const struct rlimit none = {.rlim_cur = 0, .rlim_max = before.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_SIGPENDING, &none), 0);
+    expect_stop_on_a_thread(state);
+    assert_int_equal(setrlimit(RLIMIT_SIGPENDING, &before), 0);
+    rules_state_free(state);
+}
+
+/* Timers of this process, or -1 where the kernel does not list them. */
+static int count_timers(void)
+{
+    FILE *file = fopen("/proc/self/timers", "r");
+    if (!file)
+        return -1;
+    int n_timers = 0;
+    char line[256];
+    while (fgets(line, sizeof(line), file))
+        n_timers += strncmp(line, "ID:", 3) == 0;
+    fclose(file);
+    return n_timers;
+}
+
+static void frees_the_timer_of_a_thread_that_ends(void **context)
+{
+    (void)context;
+    struct rules_state *state = new_loop(); /* this thread has its timer */
+    int n_timers = count_timers();
+    if (n_timers < 0)
+        skip();
+    assert_int_equal(n_timers, 1);
+    expect_stop_on_a_thread(state);
+    assert_int_equal(count_timers(), 1);
+    rules_state_free(state);
 }
 
 static void lets_nothing_catch_the_end_of_time(void **context)
@@ -247,6 +352,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(stops_loops),
+        cmocka_unit_test(gives_a_call_its_limit),
+        cmocka_unit_test(stops_loops_of_a_state_that_changes_threads),
+        cmocka_unit_test(stops_loops_where_the_system_gives_no_timer),
+        cmocka_unit_test(frees_the_timer_of_a_thread_that_ends),
         cmocka_unit_test(lets_nothing_catch_the_end_of_time),
         cmocka_unit_test(stops_what_the_host_does_for_a_script),
         cmocka_unit_test(bounds_memory),

@@ -7,23 +7,20 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* How many instructions run between two looks at the clock. */
-#define RULES_HOOK_COUNT 200
+#include "rules/watchdog.h"
+
 /* How deep functions of the host may call back into Lua, one inside the other. */
 #define RULES_DEPTH_MAX 150
 
 struct rules_limits {
     size_t memory_used;
     size_t memory_max;
-    size_t allocated;   /* bytes handed out since the clock was last looked at */
+    size_t allocated;   /* bytes handed out since it was last looked whether time is over */
     bool unlimited;     /* the host itself works (creation, collection, closing): no refusals */
     bool out_of_memory; /* in this call an allocation was refused */
-    bool armed;         /* a call is running */
-    bool expired;       /* in this call the CPU time ran out */
-    int64_t limit_us;
-    int64_t look_at_us;      /* monotonic: before this the CPU time cannot have run out */
-    int64_t cpu_deadline_us; /* of the thread's CPU clock */
-    int64_t fuel;            /* steps of host loops until the clock is looked at */
+    struct watch watch; /* of this call: its CPU time */
+    int limit_ms;
+    int64_t fuel; /* steps of host loops until it is looked whether time is over */
     int depth;
 };
 
@@ -31,11 +28,9 @@ struct rules_limits {
  * single blocks above a quarter of it, and refuses everything once the CPU time is over. */
 void *rules_limits_allocate(void *limits, void *block, size_t old_size, size_t new_size);
 
-/* Once for each state. */
-void rules_limits_install(lua_State *L);
 /* A call begins: its clock starts, its flags are cleared. */
 void rules_limits_begin(lua_State *L, int limit_ms);
-/* It is over: the hook goes back to its usual pace. True when its CPU time had run out. */
+/* It is over, on the same thread. True when its CPU time had run out. */
 bool rules_limits_end(lua_State *L);
 /* A limit was hit in this call: nothing may catch the error. */
 bool rules_limits_breached(const struct rules_limits *limits);

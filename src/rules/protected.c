@@ -1,5 +1,5 @@
 /* pcall and xpcall: a limit that was hit passes through them, and handlers run after unwinding,
- * where the hook that watches the clock is on again. */
+ * where the hook that ends a call is on again. */
 #include <lauxlib.h>
 
 #include "rules/internal.h"

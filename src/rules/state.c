@@ -152,7 +152,6 @@ struct rules_state *rules_state_bare(const struct rules_options *options, struct
     lua_atpanic(state->L, on_panic);
     luaJIT_setmode(state->L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_OFF);
     lua_pushcfunction(state->L, l_enter);
-    rules_limits_install(state->L);
     const struct rules_entry entry = {"sandbox", "load", options->load_ms};
     if (rules_enter(state, &entry, open_sandbox, NULL, err) == RULES_DONE)
         return state;
