@@ -104,10 +104,25 @@ describe("core-service without its database and its broker", function()
     server:wait_for_log(away.url:match "127.0.0.1:(%d+)", 15)
   end)
 
-  it("serves metrics", function()
+  it("serves metrics whose names are Prometheus' own way of naming", function()
     local answer = assert(http.get(server.admin_port, "/metrics"))
     assert.are.equal(200, answer.status)
-    assert.is_truthy(answer.body:find("core_service_", 1, true))
+    local families = 0
+    for name, kind in answer.body:gmatch "# TYPE (%S+) (%S+)" do
+      families = families + 1
+      assert.is_truthy(name:find "^core_service_[a-z0-9_]+$", name)
+      assert.are.equal(kind == "counter", name:find "_total$" ~= nil, name)
+      assert.is_nil(name:find "_ms$" or name:find "milliseconds", name)
+      assert.is_truthy(answer.body:find("# HELP " .. name .. " %S"), name)
+    end
+    assert.is_true(families > 10)
+  end)
+
+  it("may open as many files as the system lets it", function()
+    local limits = assert(io.open("/proc/" .. server.process.pid .. "/limits"))
+    local soft, hard = limits:read("*a"):match "Max open files%s+(%d+)%s+(%d+)"
+    limits:close()
+    assert.are.equal(hard, soft)
   end)
 
   it("ends with 0 on SIGTERM all the same", function()

@@ -1,5 +1,6 @@
 #include "app/app.h"
 
+#include <errno.h>
 #include <event2/event.h>
 #include <event2/thread.h>
 #include <inttypes.h>
@@ -8,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "app/admin_rejected.h"
 #include "app/admin_rules.h"
@@ -118,12 +120,25 @@ static void on_reap(evutil_socket_t fd, short events, void *arg)
 
 /* ---- start ---- */
 
+/* HTTP_MAX_CONNECTIONS is more than many systems give without being asked. What cannot be had is
+ * left: then connections beyond it wait to be accepted. */
+static void raise_file_limit(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == limit.rlim_max)
+        return;
+    limit.rlim_cur = limit.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
+        log_warn("app", "the limit of open files stays as it is: %s", strerror(errno));
+}
+
 static bool start_loop(struct app *app, struct error *err)
 {
     static const int numbers[] = {SIGTERM, SIGINT, SIGHUP};
     struct timeval reap_every = {REAP_MS / 1000, REAP_MS % 1000 * 1000};
 
     signal(SIGPIPE, SIG_IGN);
+    raise_file_limit();
     evthread_use_pthreads();
     app->base = event_base_new();
     if (!app->base)
