@@ -32,8 +32,7 @@ static void extracts_a_stream(void **context)
         "return { name = 'Things', topic = 'things', saved = 'Kept %d of 100%%',\n"
         "fields = { b = 'text?', a = 'int8', c = 'ms' },\n"
         "shapes = { { a = { 'x.a', 'a' }, c = 'c' }, { a = 'y', b = 'z', c = 'c' } },\n"
-        "numbering = { dense = { 'b' } }, identify = { sequence = 'a' }, sequence_from = "
-        "'tracker',\n"
+        "numbering = { dense = { 'b' } }, identify = { sequence = 'a' },\n"
         "tables = { zebra = { columns = { z = 'jsonb?', at = 'timestamptz', n = 'int8' },\n"
         "key = { 'z', 'at' }, newer = 'n', track = { by = { 'z' }, sequence = 'n', time = 'at' } "
         "},\n"
@@ -43,7 +42,7 @@ static void extracts_a_stream(void **context)
     assert_string_equal(stream->file, "streams/x.lua");
     assert_string_equal(stream->topic, "things");
     assert_string_equal(stream->saved, "Kept %d of 100%%");
-    assert_true(stream->sequence_from_tracker);
+    assert_false(stream->sequence_from_tracker);
     assert_int_equal(stream->reader.n_fields, 3);
     assert_string_equal(stream->reader.fields[0].name, "a");
     assert_true(stream->reader.fields[1].optional);
@@ -76,6 +75,17 @@ static void extracts_a_stream(void **context)
     assert_int_equal(zebra->track.by[0], 2);
     assert_int_equal(zebra->track.sequence, 1);
     assert_int_equal(zebra->track.time, 0);
+    rules_state_free(state);
+}
+
+static void takes_numbers_from_the_tracker(void **context)
+{
+    (void)context;
+    struct rules_state *state = kit_stream(
+        "return { name = 'x', topic = 'x', sequence_from = 'tracker', map = function() end,\n"
+        "tables = { t = { columns = { v = 'text', n = 'int8?' }, key = { 'v' }, newer = 'n' } } "
+        "}");
+    assert_true(rules_state_def(state)->streams[0].sequence_from_tracker);
     rules_state_free(state);
 }
 
@@ -170,6 +180,15 @@ static void says_what_is_wrong_with_a_stream(void **context)
         {"return { " STREAM ", saved = '%d %s' }", "saved: expected a text with one %d"},
         {"return { " STREAM ", saved = '%d %' }", "saved: expected a text with one %d"},
         {"return { " STREAM ", sequence_from = 'x' }", "sequence_from: expected \"tracker\""},
+        {"return { " STREAM ", sequence_from = 'tracker' }",
+         "sequence_from: expected a table with newer or track"},
+        {"return { name = 'x', topic = 'x', sequence_from = 'tracker', tables = { t = { columns = "
+         "{ v = 'text' }, key = { 'v' }, newer = 'v' } } }",
+         "sequence_from: expected tables.t.newer of type int8"},
+        {"return { name = 'x', topic = 'x', fields = { s = 'text' }, shapes = { { s = 's' } },"
+         " tables = { t = " TABLE " }, numbering = { dense = { 's' } }, sequence_from = 'tracker' "
+         "}",
+         "sequence_from: numbers of the tracker cannot be dense"},
         {"return { " STREAM ", examples = { a = 1 } }", "examples: expected a list"},
         {"return { " STREAM ", examples = { 1, nil, 3 } }",
          "examples: expected a list without holes"},
@@ -323,6 +342,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(extracts_a_stream),
+        cmocka_unit_test(takes_numbers_from_the_tracker),
         cmocka_unit_test(has_defaults),
         cmocka_unit_test(says_what_is_wrong_with_a_stream),
         cmocka_unit_test(says_what_is_wrong_with_an_endpoint),

@@ -16,7 +16,9 @@
 struct part {
     const struct stream_def *stream;
     struct map_result mapped;
-    const char *sqlstate; /* when PostgreSQL refused it */
+    const char *sqlstate;      /* when PostgreSQL refused it */
+    struct value **unnumbered; /* of its rows: what gets a number of ours (numbers.h) */
+    size_t n_unnumbered;
 };
 
 /* One message; or none, when a partition goes on elsewhere (n_parts 0): messages that Kafka has no

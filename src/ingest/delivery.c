@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "ingest/numbers.h"
 #include "ingest/reduce.h"
 #include "ingest/refusal.h"
 #include "ingest/witness.h"
@@ -206,6 +207,14 @@ static const struct row *find_other(struct delivery *delivery, size_t n)
     return row;
 }
 
+static void on_rehearsal_number(int64_t first, void *arg)
+{
+    struct delivery *delivery = arg;
+    const struct row **rows = arena_alloc(&delivery->arena, sizeof(*rows));
+    rows[0] = numbers_copy_row(delivery->rehearsed.rows[0], first, &delivery->arena);
+    delivery->rehearsed.rows = rows;
+}
+
 /* A write of one row that is rolled back. False when there is no row. */
 static bool prepare_rehearsal(struct delivery *delivery, const struct row *row)
 {
@@ -218,31 +227,57 @@ static bool prepare_rehearsal(struct delivery *delivery, const struct row *row)
                                            .tables = &delivery->rehearsed,
                                            .n_tables = 1,
                                            .rehearse = true};
+    if (delivery->suspect.part->stream->sequence_from_tracker) {
+        delivery->write.n_numbers = 1;
+        delivery->write.on_numbers = on_rehearsal_number;
+        delivery->write.numbers_arg = delivery;
+    }
     return true;
 }
 
-/* False when there is nothing to be stored in this run. */
-static bool prepare_write(struct delivery *delivery)
+/* Fills in what the present run of entries comes to. */
+static void fill_write(struct delivery *delivery)
 {
     struct reduced *reduced = &delivery->reduced;
+    struct write_batch *write = &delivery->write;
     reduce_range(delivery->batch, delivery->plan.from, delivery->plan.to, &delivery->arena,
                  reduced);
     ledger_compute(delivery->ledger, delivery->batch, delivery->plan.from, delivery->plan.to,
                    reduced, &delivery->arena, &delivery->cut);
+    write->tables = reduced->tables;
+    write->n_tables = reduced->n_tables;
+    write->offsets = reduced->offsets;
+    write->n_offsets = reduced->n_offsets;
+    write->rejections = reduced->rejections;
+    write->n_rejections = reduced->n_rejections;
+    write->ledger = &delivery->cut.update;
+}
+
+/* Which row wins and what the ledger records follow from the numbers. */
+static void on_numbers(int64_t first, void *arg)
+{
+    struct delivery *delivery = arg;
+    numbers_give(delivery->batch, delivery->plan.from, delivery->plan.to, first);
+    fill_write(delivery);
+}
+
+/* False when there is nothing to be stored in this run. What is still to be numbered is filled in
+ * again by on_numbers(); until then offsets and tables are there for when something goes wrong. */
+static bool prepare_write(struct delivery *delivery)
+{
+    size_t n_numbers = numbers_count(delivery->batch, delivery->plan.from, delivery->plan.to);
     delivery->write = (struct write_batch){.group_id = delivery->group_id,
-                                           .tables = reduced->tables,
-                                           .n_tables = reduced->n_tables,
-                                           .offsets = reduced->offsets,
-                                           .n_offsets = reduced->n_offsets,
-                                           .rejections = reduced->rejections,
-                                           .n_rejections = reduced->n_rejections,
-                                           .ledger = &delivery->cut.update};
-    return reduced->n_offsets > 0;
+                                           .n_numbers = n_numbers,
+                                           .on_numbers = on_numbers,
+                                           .numbers_arg = delivery};
+    fill_write(delivery);
+    return delivery->reduced.n_offsets > 0;
 }
 
 static void reject_suspect(struct delivery *delivery)
 {
     const struct suspect *suspect = &delivery->suspect;
+    numbers_take_back(suspect->part);
     batch_reject_part(delivery->batch, suspect->part, suspect->sqlstate, suspect->reason.text);
 }
 

@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/utf8.h"
+#include "ingest/numbers.h"
 
 #define COMPONENT  "ingest"
 #define READ_MAX   256
@@ -96,6 +97,7 @@ static void map_message(struct load *load, struct rules_state *state, struct ent
             part->mapped.reason = clean(arena, part->mapped.reason);
             part->mapped.symbol = clean(arena, part->mapped.symbol);
         }
+        numbers_note(part, arena);
         part++;
     }
 }

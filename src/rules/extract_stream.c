@@ -357,12 +357,31 @@ static void extract_saved(const struct shape *shape, int index, struct stream_de
         shape_fail(shape, "saved: expected a text with one %%d in it and no other %%");
 }
 
+/* There must be a column for the number, and it is no number of a dense series: all streams share
+ * one counter. */
+static void check_tracker(const struct shape *shape, const struct stream_def *stream)
+{
+    bool has_column = false;
+    if (stream->dense)
+        shape_fail(shape, "sequence_from: numbers of the tracker cannot be dense, see numbering");
+    for (size_t i = 0; i < stream->n_tables; i++) {
+        const struct table_def *table = &stream->tables[i];
+        has_column = has_column || table->has_newer || table->track.by;
+        if (table->has_newer && table->columns[table->newer].type != VALUE_INT8)
+            shape_fail(shape, "sequence_from: expected tables.%s.newer of type int8", table->name);
+    }
+    if (!has_column)
+        shape_fail(shape, "sequence_from: expected a table with newer or track");
+}
+
 static void extract_sequence_from(const struct shape *shape, int index, struct stream_def *stream)
 {
     const char *from = shape_optional_string(shape, index, "sequence_from", "sequence_from");
     if (from && strcmp(from, "tracker") != 0)
         shape_fail(shape, "sequence_from: expected \"tracker\", got \"%.60s\"", from);
     stream->sequence_from_tracker = from != NULL;
+    if (from)
+        check_tracker(shape, stream);
 }
 
 /* optional = true: where its tables do not exist the stream rests, and nothing is wrong. */

@@ -1,5 +1,6 @@
 #include "store/batch.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -177,6 +178,24 @@ static bool send_healed(struct connection *connection, const struct write_batch 
 /* set_config and not SET LOCAL: a segment is a transaction, but no transaction block. */
 static const char durable_sql[] = "SELECT pg_catalog.set_config('synchronous_commit', 'on', true)";
 
+/* The row that get_next_sequence() counts in; its lock lasts until the transaction ends. */
+static const char reserve_sql[] =
+    "UPDATE sequence_tracker SET last_sequence = last_sequence + $1::bigint,"
+    " updated_at = CURRENT_TIMESTAMP WHERE id = (SELECT min(id) FROM sequence_tracker)"
+    " RETURNING last_sequence";
+
+bool batch_send_reservation(struct connection *connection, const struct write_batch *batch,
+                            statement_result_cb on_number, void *arg)
+{
+    char count[24];
+    snprintf(count, sizeof count, "%zu", batch->n_numbers);
+    if (!send_plain(connection, "BEGIN"))
+        return false;
+    struct params params = params_new(1);
+    params_add_text(&params, count);
+    return params_send_asking(&params, connection, reserve_sql, on_number, arg);
+}
+
 /* What a commit would check is checked now, and then everything is undone. */
 static const char rehearse_sql[] =
     "DO $$ BEGIN SET CONSTRAINTS ALL IMMEDIATE;"
@@ -199,7 +218,7 @@ bool batch_send(struct connection *connection, const struct schema *schema,
         if (!send_settlements(connection, batch))
             return false;
     }
-    if (batch->durable) {
+    if (batch->durable || batch->n_numbers) {
         n++;
         if (!send_plain(connection, durable_sql))
             return false;
@@ -217,5 +236,7 @@ bool batch_send(struct connection *connection, const struct schema *schema,
         return false;
     if (batch->ledger && !ledger_send(connection, batch->group_id, batch->ledger, found))
         return false;
-    return !batch->rehearse || send_plain(connection, rehearse_sql);
+    if (batch->rehearse && !send_plain(connection, rehearse_sql))
+        return false;
+    return !batch->n_numbers || send_plain(connection, "COMMIT");
 }

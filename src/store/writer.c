@@ -30,7 +30,10 @@ struct writer {
     write_done_cb batch_done;
     size_t *tables; /* statement of the segment -> index into batch->tables */
     struct ledger_found found;
-    bool retried; /* statements were prepared anew and the batch sent again */
+    bool retried;    /* statements were prepared anew and the batch sent again */
+    bool has_number; /* of a batch that takes numbers: there were some; the last of them */
+    int64_t last_number;
+    struct write_result refusal; /* told once its transaction is rolled back */
 
     struct partition_offset *partitions; /* WORK_OFFSETS */
     size_t n_partitions;
@@ -112,20 +115,50 @@ static bool is_free(const struct writer *writer)
 
 /* ---- batches ---- */
 
-static bool send_batch(struct writer *writer);
+static bool start_batch(struct writer *writer);
 
 /* Statements that PostgreSQL no longer knows or no longer runs are prepared anew, once. True: the
  * batch is under way again. */
 static bool send_again(struct writer *writer, struct write_result *result)
 {
-    if (result->class != SQLSTATE_REPREPARE || writer->retried)
+    if (result->outcome != WRITE_REFUSED || result->class != SQLSTATE_REPREPARE || writer->retried)
         return false;
     writer->retried = true;
     connection_forget_prepared(writer->connection);
-    if (send_batch(writer))
+    if (start_batch(writer))
         return true;
     result->outcome = WRITE_LOST;
     return false;
+}
+
+static void end_batch(struct writer *writer, struct write_result *result)
+{
+    if (send_again(writer, result))
+        return;
+    result->found = writer->found;
+    writer->work = WORK_NONE;
+    writer->batch_done(result, writer->arg);
+}
+
+static void on_rolled_back(enum segment_outcome outcome, const struct segment_failure *failure,
+                           void *arg)
+{
+    (void)failure;
+    struct writer *writer = arg;
+    struct write_result result = writer->refusal;
+    if (outcome == SEGMENT_FAILED)
+        writer_reset(writer); /* nobody knows what is open in that session */
+    end_batch(writer, &result);
+}
+
+/* A transaction that was begun by name has to be ended by name, even a failed one. */
+static void refuse_batch(struct writer *writer, struct write_result *result)
+{
+    static const struct statement rollback = {.sql = "ROLLBACK"};
+    writer->refusal = *result;
+    if (!writer->batch->n_numbers || !connection_send(writer->connection, &rollback, NULL, NULL) ||
+        !connection_sync(writer->connection, on_rolled_back, writer))
+        end_batch(writer, result);
 }
 
 static enum write_outcome outcome_of_failure(const struct write_batch *batch,
@@ -141,29 +174,92 @@ static void on_batch_end(enum segment_outcome outcome, const struct segment_fail
 {
     struct writer *writer = arg;
     const struct write_batch *batch = writer->batch;
-    struct write_result result = {.table = batch->n_tables};
-    result.failure = *failure;
-    if (outcome == SEGMENT_LOST) {
-        result.outcome = WRITE_LOST;
-    } else if (outcome == SEGMENT_FAILED) {
-        result.class = sqlstate_classify(failure->sqlstate, failure->constraint);
-        result.outcome = outcome_of_failure(batch, &result);
-        if (failure->statement < batch->n_tables + BATCH_OTHER)
-            result.table = writer->tables[failure->statement];
-        if (send_again(writer, &result))
-            return;
+    struct write_result result = {.table = batch->n_tables, .failure = *failure};
+    if (outcome != SEGMENT_FAILED) {
+        result.outcome = outcome == SEGMENT_LOST ? WRITE_LOST : WRITE_COMMITTED;
+        end_batch(writer, &result);
+        return;
     }
-    result.found = writer->found;
-    writer->work = WORK_NONE;
-    writer->batch_done(&result, writer->arg);
+    result.class = sqlstate_classify(failure->sqlstate, failure->constraint);
+    result.outcome = outcome_of_failure(batch, &result);
+    if (failure->statement < batch->n_tables + BATCH_OTHER)
+        result.table = writer->tables[failure->statement];
+    refuse_batch(writer, &result);
 }
 
 static bool send_batch(struct writer *writer)
 {
-    writer->found = (struct ledger_found){0};
-    return batch_send(writer->connection, writer->schema, writer->batch, writer->tables,
-                      &writer->found) &&
+    const struct write_batch *batch = writer->batch;
+    size_t size = (batch->n_tables + BATCH_OTHER) * sizeof *writer->tables;
+    writer->tables = memory_resize(writer->tables, size);
+    return batch_send(writer->connection, writer->schema, batch, writer->tables, &writer->found) &&
            connection_sync(writer->connection, on_batch_end, writer);
+}
+
+/* ---- batches that take numbers ---- */
+
+static void on_number(const struct pg_result *pg_result, void *arg)
+{
+    struct writer *writer = arg;
+    const PGresult *result = (const PGresult *)pg_result;
+    writer->has_number = PQntuples(result) == 1;
+    if (writer->has_number)
+        writer->last_number = strtoll(PQgetvalue(result, 0, 0), NULL, 10);
+}
+
+/* No message is at fault: it is tried again until there are numbers. */
+static void refuse_reservation(struct writer *writer, const struct segment_failure *failure)
+{
+    enum sqlstate_class class = sqlstate_classify(failure->sqlstate, failure->constraint);
+    struct write_result result = {
+        .outcome = WRITE_REFUSED,
+        .class = class == SQLSTATE_REPREPARE && !writer->retried ? class : SQLSTATE_RETRY,
+        .failure = *failure,
+        .table = writer->batch->n_tables,
+    };
+    refuse_batch(writer, &result);
+}
+
+static void lose_batch(struct writer *writer, const struct segment_failure *failure)
+{
+    struct write_result result = {
+        .outcome = WRITE_LOST, .failure = *failure, .table = writer->batch->n_tables};
+    end_batch(writer, &result);
+}
+
+static void on_reserved(enum segment_outcome outcome, const struct segment_failure *failure,
+                        void *arg)
+{
+    struct writer *writer = arg;
+    const struct write_batch *batch = writer->batch;
+    if (outcome == SEGMENT_LOST) {
+        lose_batch(writer, failure);
+    } else if (outcome == SEGMENT_FAILED) {
+        refuse_reservation(writer, failure);
+    } else if (!writer->has_number) {
+        struct segment_failure none = {.sqlstate = "P0002"};
+        error_set(&none.err, "sequence_tracker has no row: apply migrations/"
+                             "002_add_sequence_numbers.sql again");
+        refuse_reservation(writer, &none);
+    } else {
+        batch->on_numbers(writer->last_number - (int64_t)batch->n_numbers + 1, batch->numbers_arg);
+        if (send_batch(writer))
+            return;
+        struct segment_failure unsent = {0};
+        error_set(&unsent.err, "the connection went away before the rows were sent");
+        writer_reset(writer); /* its transaction is open */
+        lose_batch(writer, &unsent);
+    }
+}
+
+static bool start_batch(struct writer *writer)
+{
+    writer->found = (struct ledger_found){0};
+    if (!writer->batch->n_numbers)
+        return send_batch(writer);
+    writer->has_number = false;
+    return batch_send_reservation(writer->connection, writer->batch, on_number, writer) &&
+           connection_sync(writer->connection, on_reserved, writer);
 }
 
 bool writer_submit(struct writer *writer, const struct write_batch *batch, write_done_cb done,
@@ -171,13 +267,11 @@ bool writer_submit(struct writer *writer, const struct write_batch *batch, write
 {
     if (!is_free(writer))
         return false;
-    size_t size = (batch->n_tables + BATCH_OTHER) * sizeof *writer->tables;
-    writer->tables = memory_resize(writer->tables, size);
     writer->batch = batch;
     writer->batch_done = done;
     writer->arg = arg;
     writer->retried = false;
-    if (!send_batch(writer))
+    if (!start_batch(writer))
         return false;
     writer->work = WORK_BATCH;
     return true;

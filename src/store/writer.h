@@ -66,6 +66,13 @@ struct healed_number {
 
 struct write_batch {
     const char *group_id;
+    /* So many numbers are taken from sequence_tracker in the batch's own transaction, before
+     * anything else; on_numbers gets the first of them and fills in the rest of the batch, and may
+     * be called again when the batch has to begin anew. Until the end of the transaction nobody
+     * else gets a number: what is rolled back nobody has seen, and it is given out again. */
+    size_t n_numbers;
+    void (*on_numbers)(int64_t first, void *arg);
+    void *numbers_arg;
     const struct write_rows *tables;
     size_t n_tables;
     const struct offset_move *offsets;
@@ -79,8 +86,8 @@ struct write_batch {
     const struct healed_number *healed;
     size_t n_healed;
     enum upsert_order order; /* of all rows */
-    bool durable;            /* commit synchronously (sequences of our own); else the connection's
-                                synchronous_commit = off */
+    bool durable;            /* commit synchronously (always where numbers are taken); else the
+                                connection's synchronous_commit = off */
     bool rehearse;           /* run everything, then roll back: is this row good? */
 };
 
