@@ -27,6 +27,7 @@ static const struct {
 } DEFAULTS[] = {
     {"topic.metadata.refresh.interval.ms", "10000"}, /* a topic made later is found soon */
     {"reconnect.backoff.max.ms", "2000"},
+    {"session.timeout.ms", "10000"}, /* so long a killed member keeps its partitions from others */
     {"statistics.interval.ms", "2000"}, /* tells which brokers are connected */
     {"log.connection.close", "false"},  /* idle connections end: no news */
     {"socket.keepalive.enable", "true"},
