@@ -1,35 +1,16 @@
 -- The ledger's functions and the answer that is made of them, on a real PostgreSQL, against a model
 -- that keeps every message: plain tables, and a table with a thousand partitions.
+local parted_table = require "spec.support.parted"
 local postgres = require "spec.support.postgres"
 local rules = require "spec.support.rules"
 local statements = require "spec.support.statements"
 
 local GROUP, TOPIC = "core-service-market-consumer", "market_data"
-local FIRST_DAY = 19000 -- since 1970
-local DAYS = 1000
+local FIRST_DAY, DAYS = parted_table.FIRST_DAY, parted_table.DAYS
 local DAY_MS = 24 * 60 * 60 * 1000
 
 -- SPEC_SEED repeats a run.
 local SEED = tonumber(os.getenv "SPEC_SEED") or os.time() % 100000
-
-local function partition_by_day(db)
-  db:exec [[
-    ALTER TABLE market_klines RENAME TO old;
-    CREATE TABLE market_klines (LIKE old) PARTITION BY RANGE (time);
-    DROP TABLE old;
-    ALTER TABLE market_klines ADD PRIMARY KEY (time, symbol);
-    CREATE INDEX idx_market_klines_symbol_sequence ON market_klines (symbol, sequence)
-      WHERE sequence IS NOT NULL]]
-  for from = FIRST_DAY, FIRST_DAY + DAYS - 1, 100 do
-    db:exec(([[
-      DO $do$ BEGIN
-        FOR d IN %d .. %d LOOP
-          EXECUTE format('CREATE TABLE market_klines_%%s PARTITION OF market_klines
-            FOR VALUES FROM (%%L) TO (%%L)', d, '1970-01-01'::date + d, '1970-01-01'::date + d + 1);
-        END LOOP;
-      END $do$]]):format(from, math.min(from + 99, FIRST_DAY + DAYS - 1)))
-  end
-end
 
 -- ---- the model ----
 
@@ -288,7 +269,7 @@ describe(("the ledger (SPEC_SEED=%d)"):format(SEED), function()
     local cluster = postgres.shared()
     plain = cluster:migrated "ledger_plain"
     parted = cluster:migrated "ledger_parted"
-    partition_by_day(parted)
+    parted_table.split(parted)
     plain_asker = statements.prepare(plain, kit, kit:endpoint "endpoints.klines_missed")
     parted_asker = statements.prepare(parted, kit, kit:endpoint "endpoints.klines_missed")
   end)
