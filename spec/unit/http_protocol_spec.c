@@ -192,6 +192,15 @@ static void refuses_malformed_requests(void **state)
     assert_refused("GET /health HTTP/1.7\r\nHost: x\r\n\r\n", 505);
     assert_refused("GET /health HTTP/0.3\r\nHost: x\r\n\r\n", 505);
     assert_refused("GET /health HTTP/1.-1\r\nHost: x\r\n\r\n", 505);
+    static const char *const LENGTHS[] = {"3", "0"};
+    for (size_t i = 0; i < 2; i++) {
+        char text[128];
+        snprintf(text, sizeof text,
+                 "POST /body HTTP/1.2\r\nHost: x\r\nExpect: 100-continue\r\n"
+                 "Content-Length: %s\r\n\r\n",
+                 LENGTHS[i]);
+        assert_refused(text, 505);
+    }
     assert_refused(" GET /health HTTP/1.1\r\nHost: x\r\n\r\n", 501);
     assert_refused("CONNECT a:1 HTTP/1.1\r\nHost: x\r\n\r\n", 501);
     assert_serves();

@@ -110,13 +110,15 @@ static const char *refusal_text(int status)
         return "The request header is too large";
     case 501:
         return "The method is not implemented";
+    case 505:
+        return "HTTP/1.0 and HTTP/1.1 are served here";
     default:
         return "The request is malformed";
     }
 }
 
-/* What appears in the output while a request is being read is evhttp's own: its 100 Continue, or
- * one of its pages. */
+/* What appears in the output while a request is being read is evhttp's own: its 100 Continue, which
+ * it says in any version that it is asked in, or one of its pages. */
 void client_on_output(struct evbuffer *output, const struct evbuffer_cb_info *info, void *arg)
 {
     struct client *client = arg;
@@ -126,9 +128,9 @@ void client_on_output(struct evbuffer *output, const struct evbuffer_cb_info *in
     int status = 400;
     if (evbuffer_copyout(output, line, sizeof line - 1) > 0)
         sscanf(line, "HTTP/%*d.%*d %d", &status);
-    if (status == 100)
+    if (status == 100 && strncmp(line, "HTTP/1.1 ", 9) == 0)
         return;
-    status = better_status(client, status);
+    status = status == 100 ? 505 : better_status(client, status);
     client_refuse(client, status, refusal_text(status));
 }
 
@@ -218,6 +220,8 @@ static void on_sent(struct evhttp_request *request, void *arg)
 void client_on_request(struct client *client, struct evhttp_request *request)
 {
     const struct guard_options *options = &client->guard->options;
+    if (client->phase == PHASE_REFUSED)
+        return; /* evhttp had nothing left to read, an empty body; both go with the connection */
     client_set_phase(client, PHASE_HANDLING);
     client->request = request;
     client->on_gone = NULL;
