@@ -6,6 +6,7 @@
 --              { name =, run = function(site) return value, more end }
 --              `more`: further numbers of this turn, { name = value }
 local api = require "bench.api"
+local parts = require "bench.parts"
 local wait = require "spec.support.wait"
 
 local STREAM, OLD_STREAM = "MarketDataConsumerV2", "MarketDataConsumer"
@@ -117,6 +118,11 @@ end
 measures[#measures + 1] = {
   name = "http-static", title = "/healthz, 200 clients", unit = "requests/s",
   target = "ratio", of = "bare evhttp", least = 0.9, turns = api.static_turns(200),
+}
+
+measures[#measures + 1] = {
+  name = "api-parts", title = "Statements over 1,000 parts, 64 clients, p99", unit = "ms",
+  target = "none", turns = parts.turns,
 }
 
 local function with_original(site)
