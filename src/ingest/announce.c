@@ -53,8 +53,9 @@ void announce_all(struct announce *announce)
 {
     for (size_t i = 0; i < announce->partitions->count; i++) {
         struct partition *partition = announce->partitions->items[i];
+        /* Nor does an answer that is still to come take the announcement back. */
         if (partition->state != PARTITION_NEW)
-            partition->announced = partition->stored;
+            partition->announced = partition->flushing = partition->stored;
     }
     consumer_commit(announce->consumer, announce->partitions);
 }
