@@ -62,11 +62,12 @@ describe("/openapi.json", function()
       return
     end
     local running = start {}
+    -- One worker: CPython 3.11's parser, which Hypothesis calls, fails now and then among threads.
     local code, output = process.run {
       argv = {
         SCHEMATHESIS, "--config-file", CONFIG, "run",
         ("http://127.0.0.1:%d/openapi.json"):format(running.port),
-        "--workers", "4", "--max-examples", "25", "--seed", "1", "--continue-on-failure",
+        "--workers", "1", "--max-examples", "25", "--seed", "1", "--continue-on-failure",
         "--generation-database", "none", "--no-color", "--warnings", "off",
       },
       seconds = 180,
