@@ -1,23 +1,28 @@
 -- scripts/demo starts this; the harness of the specs owns the processes.
+local figures = require "demo.figures"
 local frontend = require "demo.frontend"
 local interrupt = require "spec.support.interrupt"
 local ports = require "spec.support.ports"
 local postgres = require "spec.support.postgres"
 local process = require "spec.support.process"
 local rdkafka = require "spec.support.rdkafka"
+local screen = require "demo.screen"
 local service = require "spec.support.service"
-local unistd = require "posix.unistd"
+local steps = require "demo.steps"
+local stdlib = require "posix.stdlib"
+local view = require "demo.view"
 local wait = require "spec.support.wait"
 
 local TOPIC, GROUP, PARTITIONS = "market_data", "core-service-market-consumer", 4
-local SYMBOL = "BTCUSDT"
-local LOST_SECONDS = 2
-local REPEAT_SECONDS = 15
+local LOST_SECONDS, REPEAT_SECONDS = 2, 10
+local RULES = "build/demo/lua" -- a copy, to be edited
 
 local once = arg[1] == "--once"
-local interactive = unistd.isatty(1) == 1
+local on_screen = screen.is_terminal() and not once
 local INTERRUPTED = {}
 local parts = {} -- what runs
+local gap = {} -- the last one: symbol, from, to, count, candles, refused; losing; trouble
+local asked = frontend.path("BTCUSDT", 0, 100) -- for it
 
 local function say(...)
   print(string.format(...))
@@ -29,19 +34,50 @@ local function environment(name)
   return value ~= "" and value or nil
 end
 
-local function start_database()
-  local url = environment "DATABASE_URL"
-  if not url then
-    say "starting PostgreSQL"
-    url = postgres.new():url()
+local function copied_environment(more)
+  local env = {}
+  for name, value in pairs(stdlib.getenv()) do
+    env[name] = value
   end
-  say "applying migrations"
+  for name, value in pairs(more) do
+    env[name] = value
+  end
+  return env
+end
+
+local function build(tell)
+  local running = process.spawn {
+    name = "build", argv = { "scripts/build", "release", "core-service", "demo-broker" },
+    env = copied_environment { NINJA_STATUS = "%f of %t " },
+  }
+  local status = wait.till("it is built", 3600, function()
+    local done, of = running:output():match ".*\n(%d+) of (%d+) "
+    tell(done and ("%s of %s files"):format(done, of) or "")
+    return running:status()
+  end)
+  assert(status.code == 0, "scripts/build failed")
+  assert(os.execute(("rm -rf %s && cp -r lua %s"):format(RULES, RULES)) == 0)
+end
+
+local function start_database(tell)
+  local url = environment "DATABASE_URL"
+  if url then
+    tell "DATABASE_URL's"
+    return postgres.connect(url)
+  end
+  parts.cluster = postgres.new()
+  tell("private, port " .. parts.cluster.port)
+  return postgres.connect(parts.cluster:url())
+end
+
+local function migrate(tell)
   local code, output = process.run {
-    argv = { "scripts/migrate" }, env = { PATH = os.getenv "PATH", DATABASE_URL = url },
-    seconds = 120,
+    argv = { "scripts/migrate" }, seconds = 120,
+    env = { PATH = os.getenv "PATH", DATABASE_URL = parts.database.url },
   }
   assert(code == 0, "scripts/migrate:\n" .. output)
-  return postgres.connect(url)
+  local _, applied = output:gsub("applied ", "")
+  tell(("%d applied"):format(applied))
 end
 
 -- In a database that was used before, the market goes on where it was.
@@ -55,10 +91,9 @@ local function feed_arguments(database)
     tostring(PARTITIONS), "--first-seq", row.seq, "--from", row.from_ms }
 end
 
-local function start_broker(database)
+local function start_broker(tell)
   local given = environment "KAFKA_BROKERS"
-  say(given and "starting the market in Kafka at " .. given or "starting a broker with a market")
-  local argv = feed_arguments(database)
+  local argv = feed_arguments(parts.database)
   if given then
     argv[#argv + 1] = "--brokers"
     argv[#argv + 1] = given
@@ -72,135 +107,200 @@ local function start_broker(database)
     feed:must_run()
     return feed:output():match "bootstrap (%S+)\n"
   end)
+  tell(("%s, 20 symbols, 2,000 messages/s"):format(given or "embedded, " .. bootstrap))
   return { process = feed, bootstrap = bootstrap }
 end
 
-local function describe(database, broker, server)
-  say [[
-
-What runs:]]
-  say("  API       http://127.0.0.1:%d/api/v1/klines/missed?symbol=%s&fromSeq=100&toSeq=150",
-    server.port, SYMBOL)
-  say("  admin     http://127.0.0.1:%d/metrics   /readyz   /admin/rules", server.admin_port)
-  say("  database  psql '%s'", database.url)
-  say("  Kafka     %s, topic %s", broker.bootstrap, TOPIC)
-  say("  logs      %s", server.log)
-  say("            %s", broker.process.log)
-  say "  rules     edit and save lua/streams/market_data_v2.lua: it is live within a second\n"
+local function start_service(tell)
+  local server = service.start {
+    database = parts.database, broker = parts.broker, topic = TOPIC, group = GROUP,
+    port = ports.prefer(8000), admin_port = ports.prefer(8001),
+    -- the feed counts the candles of each symbol by themselves
+    env = { MARKET_DATA_NUMBERING = "dense", LUA_DIR = RULES },
+  }
+  tell(("http://127.0.0.1:%d"):format(server.port))
+  return server
 end
 
-local function recover_a_gap()
-  local from, first, lost = frontend.lose(parts.next_message, SYMBOL, LOST_SECONDS)
-  local result = frontend.prove(parts.server.port, parts.database, SYMBOL, from, first - 1, lost)
+local function start()
+  say "core-service demo: everything runs on this machine, and is gone when you press Ctrl-C\n"
+  steps.show_on_terminal(screen.is_terminal())
+  steps.run("core-service", build)
+  parts.database = steps.run("PostgreSQL", start_database)
+  steps.run("migrations", migrate)
+  parts.broker = steps.run("Kafka with a market", start_broker)
+  parts.server = steps.run("service", start_service)
+  parts.figures = figures.new(parts.database, parts.server)
+  local next_message = rdkafka.client(parts.broker.bootstrap):follow(TOPIC)
+  function parts.next_message(timeout_ms)
+    local value, key = next_message(timeout_ms)
+    if value then
+      parts.figures:see(key, value)
+    end
+    return value, key
+  end
+end
+
+local function links()
   return {
-    from = from, to = first - 1, lost = #lost, candles = #result.candles,
-    pages = result.pages, last = result.candles[#result.candles],
+    port = parts.server.port, path = asked, rules = RULES,
+    more = {
+      { "admin", ("http://127.0.0.1:%d/metrics   /readyz   /admin/rules"):format(
+        parts.server.admin_port) },
+      { "database", ("psql '%s'"):format(parts.database.url) },
+      { "logs", parts.server.log },
+    },
   }
 end
 
-local function tell(r)
-  say("A frontend lost %d messages of %s: sequences %d to %d.", r.lost, SYMBOL, r.from + 1, r.to)
-  say("It asked GET /api/v1/klines/missed?symbol=%s&fromSeq=%d&toSeq=%d&wait=2000", SYMBOL, r.from,
-    r.to)
-  say("and got %d candles in %d page(s), with \"complete\": true.", r.candles, r.pages)
-  say("The last: seq %d, open time %s, close %s.", r.last.seq,
-    os.date("!%Y-%m-%dT%H:%M:%SZ", r.last.timestamp / 1000), r.last.kline.c)
+local read_at, told_at, told_reload = 0, 0, nil
+
+-- One line: every five seconds, and for each reload of the rules.
+local function tell_line(now)
+  local _, reload = view.rules_texts(parts.figures, 0) -- how long ago does not count
+  if now - told_at >= 5 or reload ~= told_reload then
+    say("%s", view.line(parts.figures))
+    told_at, told_reload = now, reload
+  end
+end
+
+-- Once a second, what has changed.
+local function show()
+  local now = wait.now()
+  if not parts.next_message or once or now - read_at < 1 then
+    return
+  end
+  read_at = now
+  parts.figures:refresh()
+  if on_screen then
+    screen.draw(view.lines(parts.figures, gap, links(), screen.size()))
+  else
+    tell_line(now)
+  end
+end
+
+local function lose_and_recover(symbol)
+  gap = { symbol = symbol, losing = true, count = 0, from = 0 }
+  local from, first, lost = frontend.lose(parts.next_message, symbol, LOST_SECONDS,
+    function(last, count)
+      gap.from, gap.count = last, count
+    end)
+  parts.figures:made_gap(symbol)
+  gap = { symbol = symbol, count = #lost, from = from, to = first - 1 }
+  asked = frontend.path(symbol, gap.from, gap.to)
+  local result = frontend.prove(parts.server.port, parts.database, symbol, gap.from, gap.to, lost)
+  parts.figures:healed_gap(symbol)
+  gap.candles, gap.refused = #result.candles, result.refused
+  return result
+end
+
+local function prove_once()
+  local result = lose_and_recover "BTCUSDT"
+  local last = result.candles[#result.candles]
+  assert(result.refused == 0, "a rule refused messages of the market")
+  say("\nA frontend lost %d messages of BTCUSDT: sequences %d to %d.", gap.count, gap.from + 1,
+    gap.to)
+  say("It asked GET %s&wait=2000", asked)
+  say("and got %d candles in %d page(s), with \"complete\": true.", gap.candles, result.pages)
+  say("The last: seq %d, open time %s, close %s.", last.seq,
+    os.date("!%Y-%m-%dT%H:%M:%SZ", last.timestamp / 1000), last.kline.c)
   say "Proved: these are the table's rows of that range, and no candle that was finished"
   say "meanwhile is missing."
-end
-
-local function totals(database)
-  local row = database:rows(([[
-    SELECT (SELECT coalesce(sum(next_offset), 0) FROM ingest_offsets WHERE group_id = '%s') AS done,
-      (SELECT coalesce(sum(n_live_tup), 0) FROM pg_stat_user_tables
-       WHERE relname = 'market_klines') AS rows]]):format(GROUP))[1]
-  return tonumber(row.done), tonumber(row.rows)
-end
-
-local function show_status(text)
-  if interactive then
-    io.stdout:write("\r\27[K", text)
-    io.stdout:flush()
-  else
-    say("%s", text)
-  end
 end
 
 -- The frontend goes on reading.
 local function read_for(seconds)
   local till = wait.now() + seconds
   while wait.now() < till do
-    if not parts.next_message(50) then
-      wait.on_pause()
-    end
+    parts.next_message(50)
+    wait.on_pause()
   end
-  wait.on_pause()
 end
 
--- Until Ctrl-C: a status line, and a gap every now and then.
-local function watch(recovery)
-  local status_seconds = interactive and 1 or 5
-  local done, at = totals(parts.database), wait.now()
-  local recovered_at = at
-  say "Ctrl-C ends everything."
+-- Whoever edits the rules may make a gap that cannot be healed: that is shown, and it goes on.
+local function make_gap(symbol)
+  local fine, why = pcall(lose_and_recover, symbol)
+  if not fine and (why == INTERRUPTED or parts.ended) then
+    error(why, 0)
+  elseif not fine then
+    gap.losing, gap.to = false, gap.to or gap.from
+    gap.trouble = tostring(why):gsub("^.-%.lua:%d+: ", ""):gsub("%s+", " ")
+  end
+  if not on_screen then
+    say("%s; %s", view.gap_texts(gap))
+  end
+end
+
+-- Until Ctrl-C.
+local function watch()
+  if on_screen then
+    screen.open()
+  else
+    say ""
+    for _, link in ipairs(links().more) do
+      say("  %-9s %s", link[1], link[2])
+    end
+    say("  %-9s in %s, to be edited: what is saved is live within a second\n", "rules", RULES)
+  end
+  local turn = 0
   while true do
-    read_for(status_seconds)
-    if wait.now() - recovered_at > REPEAT_SECONDS then
-      recovery = recover_a_gap()
-      recovered_at = wait.now()
-    end
-    local now_done, rows = totals(parts.database)
-    local now = wait.now()
-    show_status(("%6.0f messages/s   %d rows   last recovery: %d candles of %d lost messages, " ..
-      "%.0f s ago"):format((now_done - done) / (now - at), rows, recovery.candles, recovery.lost,
-      now - recovered_at))
-    done, at = now_done, now
+    make_gap(figures.known_first[turn % #figures.known_first + 1])
+    turn = turn + 1
+    read_for(REPEAT_SECONDS)
   end
 end
 
-local function run()
-  parts.database = start_database()
-  parts.broker = start_broker(parts.database)
-  say "starting core-service"
-  parts.server = service.start {
-    database = parts.database, broker = parts.broker, topic = TOPIC, group = GROUP,
-    port = ports.prefer(8000), admin_port = ports.prefer(8001),
-    -- the feed counts the candles of each symbol by themselves
-    env = { MARKET_DATA_NUMBERING = "dense" },
-  }
-  describe(parts.database, parts.broker, parts.server)
-  parts.next_message = rdkafka.client(parts.broker.bootstrap):follow(TOPIC)
-  local recovery = recover_a_gap()
-  tell(recovery)
-  if not once then
-    watch(recovery)
-  end
-end
-
--- The service first, as it tells Kafka how far it came; the watchdog ends the rest.
+-- The service first, as it tells Kafka how far it came.
 local function stop()
   say "\nstopping"
   wait.on_pause = function() end
   parts.server:stop()
   parts.broker.process:stop(10)
+  if parts.cluster then
+    parts.cluster:stop()
+  end
 end
 
-interrupt.watch()
-function wait.on_pause()
+local looked_at = 0
+
+local function look_around()
+  local now = wait.now()
+  if now - looked_at < 0.05 then
+    return
+  end
+  looked_at = now
   if interrupt.seen() then
     error(INTERRUPTED, 0)
   end
-  for _, part in ipairs { parts.broker, parts.server } do
-    if not part.process:is_running() then
-      error(part.process.name .. " ended", 0)
+  for _, part in ipairs { parts.broker or false, parts.server or false } do
+    if part and not part.process:is_running() then
+      parts.ended = part.process.name
+      error(parts.ended .. " ended", 0)
     end
   end
+  show()
 end
 
-local fine, why = pcall(run)
+interrupt.watch()
+wait.on_pause = look_around
+
+local fine, why = pcall(function()
+  start()
+  if once then
+    prove_once()
+  else
+    watch()
+  end
+end)
+screen.close()
 if fine or why == INTERRUPTED and parts.next_message and not once then
   fine, why = pcall(stop)
+  if fine and parts.figures then
+    say("gaps made: %d, healed: %d; messages seen: %d. All that was started has ended.",
+      parts.figures.gaps_made, parts.figures.gaps_healed, parts.figures:count_seen())
+  end
 end
+process.finish()
 if why == INTERRUPTED then
   os.exit(130)
 elseif not fine then

@@ -15,6 +15,7 @@ Process.__index = Process
 
 local recent = {} -- what runs, and what ended since the spec began
 local watchdog -- write end of its pipe
+local watchdog_pid
 
 local watchdog_script = [[
 trap '' INT TERM HUP
@@ -44,7 +45,8 @@ end
 local function start_watchdog()
   local read_end, write_end = unistd.pipe()
   fcntl.fcntl(write_end, fcntl.F_SETFD, fcntl.FD_CLOEXEC)
-  if unistd.fork() == 0 then
+  watchdog_pid = unistd.fork()
+  if watchdog_pid == 0 then
     unistd.setpid("s")
     unistd.dup2(read_end, 0)
     local null = fcntl.open("/dev/null", fcntl.O_RDWR)
@@ -61,6 +63,16 @@ end
 local function tell_watchdog(line)
   watchdog = watchdog or start_watchdog()
   assert(unistd.write(watchdog, line .. "\n"))
+end
+
+-- What is left ends now, and private directories are removed: for who has to be sure before its own
+-- end. Nothing may be started after it.
+function process.finish()
+  if watchdog then
+    unistd.close(watchdog)
+    sys_wait.wait(watchdog_pid)
+    watchdog = nil
+  end
 end
 
 -- A private directory that is removed at the end.
