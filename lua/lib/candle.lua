@@ -106,8 +106,10 @@ function candle.row(k)
 end
 
 -- The series of the ledger that a candle belongs to, from what could be read of it; nil when that
--- is not enough.
-function candle.series(k)
+-- is not enough. `unread` names the fields that are there but are not what they should be: an
+-- interval that nobody can read is not the default one.
+function candle.series(k, unread)
+  if unread.interval then return nil end
   local name = k.symbol and symbol.parse(k.symbol)
   local span = k.interval or interval.default
   local destination = interval.table_of(span)
@@ -120,7 +122,7 @@ end
 function candle.series_of_key(key)
   local name, span = key:match("^(.+)_(%w+)$")
   if not name then return nil end
-  return candle.series { symbol = name, interval = span }
+  return candle.series({ symbol = name, interval = span }, {})
 end
 
 -- The columns that both tables have; `more` are a table's or a stream's own.

@@ -180,6 +180,18 @@ describe("market_data, V2", function()
     assert.same({ "symbol", "interval" }, tables.klines.track.by)
   end)
 
+  it("says whose number is missing, unless nobody can tell", function()
+    local function series_of(more, key)
+      return stream:map(flat(more), { key = key }).series
+    end
+    assert.same({ table = "market_klines", series = "BTCUSDT" }, series_of { v = -1 })
+    assert.same({ table = "klines", series = "BTCUSDT/5m" }, series_of { v = -1, i = "5m" })
+    assert.same({ table = "market_klines", series = "BTCUSDT" }, series_of { v = "x" })
+    assert.is_nil(series_of { i = 5 }) -- an interval, but which?
+    assert.is_nil(series_of { i = "3m" })
+    assert.same({ table = "klines", series = "BTCUSDT/5m" }, series_of({ i = 5 }, "BTCUSDT_5m"))
+  end)
+
   it("finds the sequence beside the candle or in it", function()
     local k = '"k":{"s":"X","t":0,"o":1,"h":1,"l":1,"c":1,"v":1%s}'
     for _, message in ipairs {

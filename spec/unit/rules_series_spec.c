@@ -64,6 +64,22 @@ static void says_it_from_what_could_be_read(void **state)
     expect(STREAM("", FUNCTIONS), "{\"s\":\"A\",\"v\":\"many\"}", NULL, "A/5");
 }
 
+static void is_told_which_fields_could_not_be_read(void **state)
+{
+    (void)state;
+    static const char telling[] =
+        "series = function(k, unread)"
+        "  if unread.seq then return 'k', { 'unread', unread.volume and 1 or 0 } end"
+        "  return 'k', { k.symbol, next(unread) and 1 or 0 } end";
+    char text[2000];
+    snprintf(text, sizeof(text), STREAM("", "%s"), telling);
+    expect(text, "{\"s\":\"A\",\"n\":\"x\",\"v\":-1}", NULL, "unread/0");
+    expect(text, "{\"s\":\"A\",\"n\":[],\"v\":[]}", NULL, "unread/1");
+    expect(text, "{\"s\":\"A\",\"v\":\"many\"}", NULL, "A/1");
+    expect(text, "{\"s\":\"A\",\"v\":-1}", NULL, "A/0");
+    expect(text, "{\"s\":\"A\",\"n\":null,\"v\":-1}", NULL, "A/0");
+}
+
 static void says_it_from_the_key_when_nothing_could_be_read(void **state)
 {
     (void)state;
@@ -131,6 +147,7 @@ int main(void)
     const struct CMUnitTest specs[] = {
         cmocka_unit_test(says_it_for_a_refused_message),
         cmocka_unit_test(says_it_from_what_could_be_read),
+        cmocka_unit_test(is_told_which_fields_could_not_be_read),
         cmocka_unit_test(says_it_from_the_key_when_nothing_could_be_read),
         cmocka_unit_test(is_asked_for_skipped_messages_with_dense_numbers_only),
         cmocka_unit_test(says_nothing_of_rows),

@@ -16,7 +16,8 @@ struct reader {
     struct json_found *found;
     size_t found_capacity;
     struct value *values;
-    size_t values_capacity;
+    bool *unread;
+    size_t values_capacity; /* of both */
     struct buffer reason; /* what is said about a message that no shape fits */
 };
 
@@ -46,6 +47,7 @@ void reader_free(struct reader *reader)
     buffer_free(&reader->reason);
     free(reader->found);
     free(reader->values);
+    free(reader->unread);
     free(reader);
 }
 
@@ -63,6 +65,7 @@ static void make_room(struct reader *reader, const struct reader_plan *plan, siz
     if (reader->values_capacity < plan->n_fields) {
         reader->values_capacity = plan->n_fields;
         reader->values = memory_resize(reader->values, plan->n_fields * sizeof *reader->values);
+        reader->unread = memory_resize(reader->unread, plan->n_fields * sizeof *reader->unread);
     }
 }
 
@@ -217,7 +220,7 @@ static void explain_wrong_type(const struct reading *reading, const struct plan_
 
 /* All fields by one shape; the first wrong one is told, the others are read all the same. */
 static enum read_result read_fields(const struct reading *reading, struct record *record,
-                                    struct error *err)
+                                    bool *unread, struct error *err)
 {
     enum read_result result = READ_OK;
     for (size_t i = 0; i < record->n_values; i++) {
@@ -231,7 +234,11 @@ static enum read_result read_fields(const struct reading *reading, struct record
         if (path && result == READ_OK) {
             explain_wrong_type(reading, path, value->type, err);
             result = READ_WRONG_TYPE;
+            memset(unread, 0, record->n_values * sizeof *unread);
+            record->unread = unread;
         }
+        if (path)
+            unread[i] = true;
     }
     return result;
 }
@@ -265,6 +272,6 @@ enum read_result reader_read(struct reader *reader, const struct reader_plan *pl
         explain_no_shape(&reading, &reader->reason, err);
         return READ_NO_SHAPE;
     }
-    *record = (struct record){reader->values, plan->n_fields, shape};
-    return read_fields(&reading, record, err);
+    *record = (struct record){reader->values, plan->n_fields, shape, NULL};
+    return read_fields(&reading, record, reader->unread, err);
 }

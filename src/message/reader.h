@@ -68,6 +68,8 @@ struct record {
     struct value *values;
     size_t n_values;
     size_t shape; /* index of the shape that fitted */
+    /* One for each field: it is there, but not of its type. NULL unless READ_WRONG_TYPE. */
+    const bool *unread;
 };
 
 /* One pass over the text, no allocation once warm. READ_OK fills `*record` (memory of the reader);

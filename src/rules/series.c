@@ -78,6 +78,20 @@ static void take_name(lua_State *L, struct naming *naming)
     naming->result->series = series;
 }
 
+/* The names of the fields that are there but could not be read, each true. */
+static void push_unread(lua_State *L, const struct naming *naming)
+{
+    const struct record *record = naming->record;
+    lua_createtable(L, 0, 0);
+    for (size_t i = 0; record && record->unread && i < record->n_values; i++) {
+        if (!record->unread[i])
+            continue;
+        lua_rawgeti(L, LUA_REGISTRYINDEX, naming->runtime->fields[i]);
+        lua_pushboolean(L, true);
+        lua_rawset(L, -3);
+    }
+}
+
 static void run_series(lua_State *L, void *arg)
 {
     struct naming *naming = arg;
@@ -89,7 +103,8 @@ static void run_series(lua_State *L, void *arg)
         rules_json_decode(L, naming->message->payload);
     else
         return;
-    lua_call(L, 1, 2);
+    push_unread(L, naming);
+    lua_call(L, 2, 2);
     take_name(L, naming);
 }
 

@@ -90,24 +90,26 @@ local function choose_shape(root, fields, names, shapes)
   return nil, "no shape fits: " .. table.concat(lacks, ", ")
 end
 
--- The typed fields of a message and the number of the shape that fitted; nil and the reason, and
--- the fields that could be read all the same.
+-- The typed fields of a message and the number of the shape that fitted; nil and the reason, the
+-- fields that could be read all the same, and where a shape fits those that could not (name: true).
 function convert.fields(root, fields, shapes)
   local names = sorted_names(fields)
   local shape, trouble = choose_shape(root, fields, names, shapes)
   if not shape then return nil, trouble, {} end
-  local record = {}
+  local record, unread = {}, {}
   for _, name in ipairs(names) do
     local kind = fields[name]:gsub("%?$", "")
     local node, path = first_there(root, shapes[shape][name])
     if node then
       record[name] = FIELDS[kind](node)
-      if record[name] == nil and not trouble then
-        trouble = ("%s: expected %s, found %s"):format(path, kind, describe(node, kind))
+      if record[name] == nil then
+        unread[name] = true
+        trouble = trouble
+          or ("%s: expected %s, found %s"):format(path, kind, describe(node, kind))
       end
     end
   end
-  if trouble then return nil, trouble, record end
+  if trouble then return nil, trouble, record, unread end
   return record, shape
 end
 

@@ -162,20 +162,20 @@ local function series_name(tables, name, values)
 end
 
 -- A function that breaks names no series.
-function Stream:call_series(hook, argument)
+function Stream:call_series(hook, argument, unread)
   local run = self.def[hook]
   if not run or argument == nil then return nil end
-  local fine, name, values = self.enter(function() return pcall(run, argument) end)
+  local fine, name, values = self.enter(function() return pcall(run, argument, unread) end)
   if not fine then return nil end
   local taken, series = pcall(series_name, self.def.tables, name, values)
   return taken and series or nil
 end
 
 -- Of a message that was refused, or skipped where each series has its own numbers.
-function Stream:find_series(result, record, key)
+function Stream:find_series(result, record, key, unread)
   local is_dense = type(self.def.numbering) == "table"
   if not result.reject and not (result.skip and is_dense) then return nil end
-  return self:call_series("series", record)
+  return self:call_series("series", record, unread or {})
     or (result.reject and self:call_series("track_key", key) or nil)
 end
 
@@ -188,7 +188,8 @@ function Stream:read(text)
       stage = "decode" }
   end
   if not self.def.fields then return cjson.decode(text), {} end
-  local record, reason, readable = convert.fields(root, self.def.fields, self.def.shapes)
+  local record, reason, readable, unread = convert.fields(root, self.def.fields,
+    self.def.shapes)
   local identify = self.def.identify or {}
   local named = {
     symbol = identify.symbol and (record or readable)[identify.symbol],
@@ -199,7 +200,7 @@ function Stream:read(text)
     return record, named
   end
   named.reject, named.stage = reason, "decode"
-  return nil, named, readable
+  return nil, named, readable, unread
 end
 
 local function verdict(self, fine, rows, what, reason)
@@ -226,10 +227,9 @@ end
 function Stream:map(text, meta)
   if text == nil then return { skip = "tombstone" } end
   local message_key = meta and meta.key
-  local record, named, readable = self:read(text)
+  local record, named, readable, unread = self:read(text)
   if record == nil then
-    named.series = self:find_series(named, next(readable or {}) and readable or nil,
-      message_key)
+    named.series = self:find_series(named, unread and readable, message_key, unread)
     return named
   end
   local full_meta = { topic = self.topic, partition = 0, offset = 0, shape = named.shape }
