@@ -1,4 +1,5 @@
 -- An operator's hour: rules are edited while the service runs, with PostgreSQL and Kafka.
+local http = require "spec.support.http"
 local process = require "spec.support.process"
 local road = require "spec.support.road"
 local rules_dir = require "spec.support.rules_dir"
@@ -155,6 +156,46 @@ describe("an operator's hour", function()
     dir:edit("init.lua", "\n", "\n-- edited\n")
     wait.till("the edit is in force", 10, function()
       return r.rules().streams[1].name == "MarketDataConsumer"
+    end)
+  end)
+
+  it("answers a rollback when no crash can undo it any more", function()
+    local r, dir = open()
+    local first = r.rules().hash
+    dir:edit("init.lua", "\n", "\n-- second\n")
+    r.wait_generation(2)
+    r.database:exec "BEGIN; LOCK TABLE rule_generations IN SHARE MODE"
+    assert.are.equal("", http.raw(r.service.admin_port,
+      "POST /admin/rules/rollback HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", 0.7))
+    assert.are.equal(first, r.rules().hash)
+    r.database:exec "ROLLBACK"
+
+    for round = 1, 3 do
+      assert.are.equal(200, r.post("reload?force=1").status)
+      local answer = r.post "rollback"
+      r.service:kill()
+      assert.are.equal(200, answer.status, answer.body)
+      assert.is_nil(answer.json.trouble)
+      r.service:start()
+      assert.are.equal(first, r.rules().hash, "round " .. round)
+    end
+  end)
+
+  it("says of a rollback that the database could not be told", function()
+    local r, dir = open()
+    dir:edit("init.lua", "\n", "\n-- second\n")
+    r.wait_generation(2)
+    r.database:exec [[
+      CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN RAISE EXCEPTION 'the disk is full' USING ERRCODE = '53100'; END $$;
+      CREATE TRIGGER refuse BEFORE UPDATE ON rule_generations EXECUTE FUNCTION refuse()]]
+    local answer = r.post "rollback"
+    assert.are.equal(200, answer.status, answer.body)
+    assert.is_truthy(answer.json.trouble:find("not recorded in rule_generations yet", 1, true))
+    r.database:exec "DROP FUNCTION refuse CASCADE"
+    wait.till("it is recorded", 15, function()
+      return r.database:number(
+        "SELECT count(*) FROM rule_generations WHERE state = 'rolled_back'") == 1
     end)
   end)
 

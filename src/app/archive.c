@@ -5,10 +5,12 @@
 
 #include "base/log.h"
 
-void archive_init(struct archive *archive, struct control *control, void (*on_behind)(void *arg),
-                  void *arg)
+void archive_init(struct archive *archive, struct control *control,
+                  void (*on_behind)(const struct error *err, void *arg),
+                  void (*on_caught_up)(void *arg), void *arg)
 {
-    *archive = (struct archive){.control = control, .on_behind = on_behind, .arg = arg};
+    *archive = (struct archive){
+        .control = control, .on_behind = on_behind, .on_caught_up = on_caught_up, .arg = arg};
 }
 
 void archive_destroy(struct archive *archive)
@@ -138,7 +140,7 @@ static void on_written(bool ok, const struct error *err, void *arg)
     if (!ok) {
         log_warn("rules", "not recorded in rule_generations yet that %.12s was %s: %s",
                  archive->writing, archive->is_marking ? "rolled back" : "published", err->text);
-        archive->on_behind(archive->arg);
+        archive->on_behind(err, archive->arg);
         return;
     }
     struct held_back *held = find_held_back(archive, archive->writing);
@@ -147,6 +149,8 @@ static void on_written(bool ok, const struct error *err, void *arg)
     else if (held)
         held->is_marked = true;
     archive_catch_up(archive);
+    if (!archive->is_writing)
+        archive->on_caught_up(archive->arg);
 }
 
 static void begin(struct archive *archive, const char *hash, bool is_marking)

@@ -21,7 +21,9 @@ struct held_back {
 
 struct archive {
     struct control *control;
-    void (*on_behind)(void *arg); /* a write failed: archive_catch_up() wants to be called later */
+    /* A write failed: archive_catch_up() wants to be called later. */
+    void (*on_behind)(const struct error *err, void *arg);
+    void (*on_caught_up)(void *arg); /* the database lacks nothing any more */
     void *arg;
 
     bool is_known;                             /* rule_generations was read */
@@ -36,8 +38,9 @@ struct archive {
     bool is_marking;               /* its state, not its files */
 };
 
-void archive_init(struct archive *archive, struct control *control, void (*on_behind)(void *arg),
-                  void *arg);
+void archive_init(struct archive *archive, struct control *control,
+                  void (*on_behind)(const struct error *err, void *arg),
+                  void (*on_caught_up)(void *arg), void *arg);
 /* After control_free(). */
 void archive_destroy(struct archive *archive);
 

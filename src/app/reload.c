@@ -8,6 +8,7 @@
 #include "app/archive.h"
 #include "app/fit.h"
 #include "app/rules_status.h"
+#include "app/waiters.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
@@ -19,15 +20,6 @@
 #define WORDS_HELD_BACK "the files on disk were rolled back and have not changed since"
 
 enum reload_state { STARTING, IDLE, CHECKING };
-
-/* Somebody who waits for the outcome. */
-struct waiter {
-    reload_done_cb done;
-    bool has_trouble; /* what else was read again could not be */
-    struct error trouble;
-    void *arg;
-    struct waiter *next;
-};
 
 struct request {
     enum reload_cause cause;
@@ -44,6 +36,7 @@ struct reload {
     struct request running;             /* CHECKING: what asked for the candidate */
     struct rules_generation *candidate; /* CHECKING: built, not published */
     struct request *pending;            /* asked for while not IDLE, in their order */
+    struct waiter *unrecorded; /* whose rollback is in force, but not yet in rule_generations */
 
     struct rules_generation *current; /* held through the registry; NULL before the first */
     struct schema *schema;            /* last seen; NULL before the database was first reached */
@@ -130,18 +123,6 @@ void reload_describe(const struct reload *reload, struct buffer *json)
 
 /* ---- the end of a request ---- */
 
-static void answer_waiters(struct waiter *waiter, const struct reload_result *result)
-{
-    while (waiter) {
-        struct waiter *next = waiter->next;
-        struct reload_result its = *result;
-        its.trouble = waiter->has_trouble ? &waiter->trouble : NULL;
-        waiter->done(&its, waiter->arg);
-        free(waiter);
-        waiter = next;
-    }
-}
-
 static void log_outcome(const struct reload *reload, enum reload_cause cause,
                         enum reload_outcome outcome, const char *hash, const struct error *err)
 {
@@ -169,6 +150,22 @@ static void run_pending(struct reload *reload)
     run(reload, next);
 }
 
+/* Whoever was told of a rollback may rely on it, also after a crash. Everything else is in the
+ * files, which are read again at a start. */
+static bool must_be_recorded(const struct reload *reload, const struct request *request,
+                             enum reload_outcome outcome)
+{
+    return request->cause == RELOAD_ROLLBACK && outcome == RELOAD_PUBLISHED &&
+           archive_is_behind(&reload->archive);
+}
+
+static void answer_unrecorded(struct reload *reload, const struct error *trouble)
+{
+    struct waiter *waiters = reload->unrecorded;
+    reload->unrecorded = NULL;
+    waiters_answer_kept(waiters, trouble);
+}
+
 /* One line for each reload; whoever asked is answered; what was asked meanwhile runs. */
 static void finish(struct reload *reload, struct request *request, enum reload_outcome outcome,
                    const char *hash, const struct error *err)
@@ -183,7 +180,12 @@ static void finish(struct reload *reload, struct request *request, enum reload_o
         reload->status.has_failure = false;
     rules_status_count(&reload->status, outcome_name(outcome));
     refresh_status(reload);
-    answer_waiters(request->waiters, &result);
+    if (must_be_recorded(reload, request, outcome)) {
+        waiters_keep_result(request->waiters, &result);
+        waiters_join(&reload->unrecorded, request->waiters);
+    } else {
+        waiters_answer(request->waiters, &result);
+    }
     run_pending(reload);
 }
 
@@ -198,9 +200,17 @@ static void ask_again_later(struct reload *reload)
         reload->again_ms = CHECK_AGAIN_MAX_MS;
 }
 
-static void on_behind(void *arg)
+static void on_behind(const struct error *err, void *arg)
 {
+    struct error trouble = *err;
+    error_context(&trouble, "in force, but not recorded in rule_generations yet");
+    answer_unrecorded(arg, &trouble);
     ask_again_later(arg);
+}
+
+static void on_caught_up(void *arg)
+{
+    answer_unrecorded(arg, NULL);
 }
 
 /* ---- publish ---- */
@@ -441,7 +451,7 @@ static void add_pending(struct reload *reload, struct request request)
     if (last && is_of_files(last) && is_of_files(&request)) {
         last->cause = request.cause;
         last->force = last->force || request.force;
-        LL_CONCAT(last->waiters, request.waiters);
+        waiters_join(&last->waiters, request.waiters);
         return;
     }
     struct request *added = memory_zero(1, sizeof *added);
@@ -457,11 +467,8 @@ void reload_request(struct reload *reload, enum reload_cause cause, bool force, 
     bool is_asked = cause == RELOAD_SIGNAL || cause == RELOAD_ADMIN;
     bool has_trouble = is_asked && reload->options.on_asked &&
                        !reload->options.on_asked(&trouble, reload->options.arg);
-    if (done) {
-        waiter = memory_zero(1, sizeof *waiter);
-        *waiter = (struct waiter){
-            .done = done, .arg = arg, .has_trouble = has_trouble, .trouble = trouble};
-    }
+    if (done)
+        waiter = waiters_new(done, arg, has_trouble ? &trouble : NULL);
     struct request request = {
         .cause = cause, .force = force, .keeps_failure = false, .waiters = waiter};
     if (reload->state == IDLE)
@@ -596,7 +603,7 @@ struct reload *reload_new(const struct reload_options *options)
     reload->state = STARTING;
     reload->again_ms = CHECK_AGAIN_MIN_MS;
     reload->again = evtimer_new(options->base, on_again, reload);
-    archive_init(&reload->archive, options->control, on_behind, reload);
+    archive_init(&reload->archive, options->control, on_behind, on_caught_up, reload);
     rules_status_init(&reload->status, options->metrics);
     refresh_status(reload);
     return reload;
@@ -610,15 +617,6 @@ void reload_flush(struct reload *reload, int timeout_ms)
             return;
 }
 
-static void free_waiters(struct waiter *waiter)
-{
-    while (waiter) {
-        struct waiter *next = waiter->next;
-        free(waiter);
-        waiter = next;
-    }
-}
-
 void reload_free(struct reload *reload)
 {
     struct request *request;
@@ -630,10 +628,11 @@ void reload_free(struct reload *reload)
     if (reload->current)
         rules_registry_release(reload->options.registry, reload->current);
     archive_destroy(&reload->archive);
-    free_waiters(reload->running.waiters);
+    waiters_free(reload->running.waiters);
+    waiters_free(reload->unrecorded);
     while ((request = reload->pending)) {
         LL_DELETE(reload->pending, request);
-        free_waiters(request->waiters);
+        waiters_free(request->waiters);
         free(request);
     }
     schema_release(reload->schema);

@@ -47,10 +47,12 @@ enum reload_outcome {
 
 struct reload_result {
     enum reload_outcome outcome;
-    uint64_t generation;         /* the one that is current now, 0: none */
-    const char *hash;            /* of the candidate; "" when it could not be read */
-    const struct error *err;     /* RELOAD_FAILED */
-    const struct error *trouble; /* what else was to be read again and could not be, or NULL */
+    uint64_t generation;     /* the one that is current now, 0: none */
+    const char *hash;        /* of the candidate; "" when it could not be read */
+    const struct error *err; /* RELOAD_FAILED */
+    /* What else was to be read again and could not be; or that a rollback is in force, but that the
+     * database could not be told. NULL: nothing. */
+    const struct error *trouble;
 };
 
 typedef void (*reload_done_cb)(const struct reload_result *result, void *arg);
@@ -90,7 +92,8 @@ void reload_start(struct reload *reload);
 void reload_flush(struct reload *reload, int timeout_ms);
 
 /* Asks for a reload; requests that arrive while one runs are answered by the one after it. `done`
- * may be NULL; it is called once, perhaps from inside this call. `force` publishes what was rolled
+ * may be NULL; it is called once, perhaps from inside this call; of a rollback when it is recorded
+ * in rule_generations, or could not be. `force` publishes what was rolled
  * back or has not changed. */
 void reload_request(struct reload *reload, enum reload_cause cause, bool force, reload_done_cb done,
                     void *arg);

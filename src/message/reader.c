@@ -18,7 +18,7 @@ struct reader {
     struct value *values;
     bool *unread;
     size_t values_capacity; /* of both */
-    struct buffer reason; /* what is said about a message that no shape fits */
+    struct buffer reason;   /* what is said about a message that no shape fits */
 };
 
 /* One message being read. */
