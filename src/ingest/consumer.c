@@ -16,7 +16,8 @@
 #define COMPONENT         "ingest"
 #define READ_MAX          256
 #define ERROR_INTERVAL_MS 10000
-#define TROUBLE_MS        15000 /* a complaint that is not repeated for so long is over */
+#define TROUBLE_MS        15000   /* a complaint that is not repeated for so long is over */
+#define SILENT_US         5000000 /* fetches and heartbeats are answered more often than that */
 
 struct consumer {
     rd_kafka_t *kafka;
@@ -27,6 +28,7 @@ struct consumer {
     struct consumer_events events;
     void *arg;
     bool connected;
+    bool answering;
     bool closing;
     int commits_in_flight;
     struct log_limit error_limit;
@@ -64,7 +66,7 @@ static void on_error(rd_kafka_t *kafka, int code, const char *text, void *arg)
 {
     struct consumer *consumer = arg;
     if (code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN)
-        consumer->connected = false;
+        consumer->connected = consumer->answering = false;
     if (code == RD_KAFKA_RESP_ERR__FATAL) {
         char why[512];
         rd_kafka_resp_err_t fatal = rd_kafka_fatal_error(kafka, why, sizeof(why));
@@ -74,16 +76,20 @@ static void on_error(rd_kafka_t *kafka, int code, const char *text, void *arg)
     complain(consumer, code, text);
 }
 
-static bool has_broker_up(json_t *stats)
+/* A machine that is gone closes no connection. */
+static void look_at_brokers(struct consumer *consumer, json_t *stats)
 {
     const char *name;
     json_t *broker;
+    consumer->connected = consumer->answering = false;
     json_object_foreach (json_object_get(stats, "brokers"), name, broker) {
         const char *state = json_string_value(json_object_get(broker, "state"));
-        if (state && strcmp(state, "UP") == 0)
-            return true;
+        if (!state || strcmp(state, "UP") != 0)
+            continue;
+        consumer->connected = true;
+        if (json_integer_value(json_object_get(broker, "rxidle")) < SILENT_US)
+            consumer->answering = true;
     }
-    return false;
 }
 
 static int on_stats(rd_kafka_t *kafka, char *text, size_t size, void *arg)
@@ -91,7 +97,7 @@ static int on_stats(rd_kafka_t *kafka, char *text, size_t size, void *arg)
     (void)kafka;
     struct consumer *consumer = arg;
     json_t *stats = json_loadb(text, size, 0, NULL);
-    consumer->connected = has_broker_up(stats);
+    look_at_brokers(consumer, stats);
     json_decref(stats);
     return 0;
 }
@@ -414,6 +420,11 @@ int64_t consumer_end_offset(struct consumer *consumer, const char *topic, int32_
 bool consumer_is_connected(const struct consumer *consumer)
 {
     return consumer->connected;
+}
+
+bool consumer_is_answered(const struct consumer *consumer)
+{
+    return consumer->answering;
 }
 
 const char *consumer_trouble(const struct consumer *consumer)

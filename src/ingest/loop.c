@@ -400,13 +400,20 @@ static void stop_step(struct loop *loop, int64_t now_ms)
         announce_all(&loop->announce);
         set_state(loop, LOOP_ANNOUNCING);
     }
+    /* Kafka need not be awaited: what counts is in PostgreSQL, and the group finds out by itself.
+     */
+    bool deaf = !consumer_is_answered(loop->consumer);
     if (loop->state == LOOP_ANNOUNCING && (consumer_commits_in_flight(loop->consumer) == 0 ||
-                                           now_ms >= loop->deadline_ms - LEAVE_MS / 2)) {
-        consumer_close(loop->consumer);
+                                           deaf || now_ms >= loop->deadline_ms - LEAVE_MS / 2)) {
+        if (deaf)
+            log_info(COMPONENT, "worker %d stops without a word to Kafka, which does not answer",
+                     loop->options.number);
+        else
+            consumer_close(loop->consumer);
         set_state(loop, LOOP_LEAVING);
     }
     if (loop->state == LOOP_LEAVING &&
-        (consumer_is_closed(loop->consumer) || now_ms >= loop->deadline_ms)) {
+        (consumer_is_closed(loop->consumer) || deaf || now_ms >= loop->deadline_ms)) {
         set_state(loop, LOOP_STOPPED);
         event_base_loopbreak(loop->base);
     }
