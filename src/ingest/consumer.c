@@ -28,7 +28,7 @@ struct consumer {
     struct consumer_events events;
     void *arg;
     bool connected;
-    bool answering;
+    bool silent;
     bool closing;
     int commits_in_flight;
     struct log_limit error_limit;
@@ -65,8 +65,10 @@ static void complain(struct consumer *consumer, rd_kafka_resp_err_t code, const 
 static void on_error(rd_kafka_t *kafka, int code, const char *text, void *arg)
 {
     struct consumer *consumer = arg;
-    if (code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN)
-        consumer->connected = consumer->answering = false;
+    if (code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN) {
+        consumer->connected = false;
+        consumer->silent = true;
+    }
     if (code == RD_KAFKA_RESP_ERR__FATAL) {
         char why[512];
         rd_kafka_resp_err_t fatal = rd_kafka_fatal_error(kafka, why, sizeof(why));
@@ -81,14 +83,15 @@ static void look_at_brokers(struct consumer *consumer, json_t *stats)
 {
     const char *name;
     json_t *broker;
-    consumer->connected = consumer->answering = false;
+    consumer->connected = false;
+    consumer->silent = true;
     json_object_foreach (json_object_get(stats, "brokers"), name, broker) {
         const char *state = json_string_value(json_object_get(broker, "state"));
         if (!state || strcmp(state, "UP") != 0)
             continue;
         consumer->connected = true;
         if (json_integer_value(json_object_get(broker, "rxidle")) < SILENT_US)
-            consumer->answering = true;
+            consumer->silent = false;
     }
 }
 
@@ -422,9 +425,9 @@ bool consumer_is_connected(const struct consumer *consumer)
     return consumer->connected;
 }
 
-bool consumer_is_answered(const struct consumer *consumer)
+bool consumer_is_silent(const struct consumer *consumer)
 {
-    return consumer->answering;
+    return consumer->silent;
 }
 
 const char *consumer_trouble(const struct consumer *consumer)

@@ -80,8 +80,9 @@ int64_t consumer_end_offset(struct consumer *consumer, const char *topic, int32_
 
 /* A broker is connected. */
 bool consumer_is_connected(const struct consumer *consumer);
-/* It has answered something lately, for one that has partitions. */
-bool consumer_is_answered(const struct consumer *consumer);
+/* No broker has answered anything lately, as far as is known: nothing is for 2 s after the start.
+ */
+bool consumer_is_silent(const struct consumer *consumer);
 /* What Kafka complains about, "" when it has not for a while. */
 const char *consumer_trouble(const struct consumer *consumer);
 

@@ -402,7 +402,7 @@ static void stop_step(struct loop *loop, int64_t now_ms)
     }
     /* Kafka need not be awaited: what counts is in PostgreSQL, and the group finds out by itself.
      */
-    bool deaf = !consumer_is_answered(loop->consumer);
+    bool deaf = consumer_is_silent(loop->consumer);
     if (loop->state == LOOP_ANNOUNCING && (consumer_commits_in_flight(loop->consumer) == 0 ||
                                            deaf || now_ms >= loop->deadline_ms - LEAVE_MS / 2)) {
         if (deaf)
