@@ -1,6 +1,8 @@
 -- The same cases as spec/lua/contract_spec.lua, through the service's own reader and sandbox.
 local contract = require "spec.support.contract"
+local contract_values = require "spec.support.contract_values"
 local json = require "spec.support.rules.json"
+local postgres = require "spec.support.postgres"
 local rules = require "spec.support.rules"
 local service = require "spec.support.service"
 local verify = require "spec.support.contract_check"
@@ -91,6 +93,42 @@ describe("the contract of rules, kept by the service:", function()
   for _, case in ipairs(contract) do
     it(case.stream .. ": " .. case.sentence, function()
       verify(kit:stream("streams." .. case.stream:lower()), case, answers[case])
+    end)
+  end
+end)
+
+describe("what becomes of values in statements, as the service has it:", function()
+  local BROKEN = 'core_service_rules_errors_total{file="endpoints/values.lua",hook="params"}'
+  local database, running
+
+  lazy_setup(function()
+    database = postgres.shared():migrated "values"
+    running = service.start {
+      database = database, env = { LUA_DIR = "spec/fixtures/values", INGEST_WORKERS = 0 },
+    }
+  end)
+
+  lazy_teardown(function()
+    if running then running:kill() end
+    if database then database:drop() end
+  end)
+
+  local function encoded(text)
+    return (text:gsub("%W", function(c) return ("%%%02X"):format(c:byte()) end))
+  end
+
+  for _, case in ipairs(contract_values) do
+    it(case.sentence, function()
+      local before = running:metric(BROKEN) or 0
+      local answer = running:get(
+        ("/values/%s?value=%s"):format(encoded(case.kind), encoded(case.value)))
+      if case.reason then
+        assert.equal(500, answer.status)
+        assert.equal(before + 1, running:metric(BROKEN))
+      else
+        assert.equal(200, answer.status, answer.body)
+        assert.equal(case.text, answer.body)
+      end
     end)
   end
 end)

@@ -40,7 +40,9 @@ function rules.open(options)
   kit.live = kit.sandbox:require "init"
   for _, module in ipairs(options.modules or {}) do kit.sandbox:require(module) end
   kit.definitions = {}
-  for module, value in pairs(kit.sandbox.loaded) do kit.definitions[module] = rules.copy(value) end
+  for module, value in pairs(kit.sandbox.realms[1].loaded) do
+    kit.definitions[module] = rules.copy(value)
+  end
   kit.sandbox:close()
   return kit
 end
@@ -63,7 +65,7 @@ end
 
 -- What a file returned, for specs of libraries.
 function Kit:module(module)
-  return self.sandbox.loaded[module]
+  return self.sandbox:module(module)
 end
 
 function Kit:definition(module)

@@ -61,6 +61,8 @@ static void decodes_json_and_says_why_not(void **context)
     static const struct attempt attempts[] = {
         {"return cs.json.decode('{\"a\":[1,2,{\"b\":\"x\"}]}').a[3].b", "x"},
         {"return cs.json.decode('null') == cs.null", "true"},
+        {"return select(2, cs.json.decode('\"\\255\"'))", "the text is not UTF-8 (byte 1)"},
+        {"return select(2, cs.json.decode('\"\\1\"'))", "a control character in a string (byte 1)"},
         {"return cs.json.decode('1e2')", "100"},
         {"return select('#', cs.json.decode('nope')) .. tostring(cs.json.decode('nope'))", "2nil"},
         {"return cs.json.decode('NaN')", "nil"},

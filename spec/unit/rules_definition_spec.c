@@ -115,7 +115,13 @@ static void says_what_is_wrong_with_a_stream(void **context)
         {"return { " STREAM ", 5 }", "a key is a number, expected name"},
         {"return { topic = 'x' }", "name: expected a string, got nil"},
         {"return { name = 5 }", "name: expected a string, got number"},
-        {"return { name = '', topic = 'x' }", "name: expected a string that is not empty"},
+        {"return { name = '', topic = 'x' }", "name: expected a string of UTF-8 that is not empty"},
+        {"return { name = 'a\\255', topic = 'x' }", "name: expected a string of UTF-8"},
+        {"return { name = 'a\\nb', topic = 'x' }", "name: expected at most 100 bytes on one line"},
+        {"return { name = ('x'):rep(101), topic = 'x' }", "name: expected at most 100 bytes"},
+        {"return { name = 'x', topic = 'a b' }", "topic: expected at most 249 of the characters"},
+        {"return { name = 'x', topic = '^a' }", "topic: expected at most 249 of the characters"},
+        {"return { name = 'x', topic = '..' }", "topic: expected at most 249 of the characters"},
         {"return { name = 'x' }", "topic: expected a string, got nil"},
         {"return { name = 'x', topic = 'x' }", "tables: expected a table, got nil"},
         {"return { name = 'x', topic = 'x', tables = {} }", "tables: expected at least one"},
@@ -145,6 +151,9 @@ static void says_what_is_wrong_with_a_stream(void **context)
          "}, "
          "newer = 'n' } } }",
          "tables.t.newer: n is none of the columns of t"},
+        {"return { name = 'x', topic = 'x', tables = { t = { columns = { v = 'text', j = 'json' }, "
+         "key = { 'v' }, newer = 'j' } } }",
+         "tables.t.newer: expected a column with an order, j is of type json"},
         {"return { name = 'x', topic = 'x', tables = { t = { columns = { v = 'text' }, key = { 'v' "
          "}, "
          "track = { by = { 'v' }, sequence = 'v', time = 'v' } } } }",
@@ -171,6 +180,9 @@ static void says_what_is_wrong_with_a_stream(void **context)
         {"return { " STREAM ", numbering = 'locally' }", "numbering: expected \"global\" or"},
         {"return { " STREAM ", numbering = { dense = { 'a' } } }",
          "numbering.dense: a is none of the fields"},
+        {"return { " STREAM ", fields = { a = 'text' }, shapes = { { a = 'a' } }, numbering = { "
+         "dense = { 'a', 'a' } } }",
+         "numbering.dense: a is named twice"},
         {"return { " STREAM ", identify = { symbol = 'a' } }",
          "identify.symbol: a is none of the fields"},
         {"return { " STREAM ", fields = { a = 'bool' }, shapes = { { a = 'a' } }, identify = { "
@@ -197,7 +209,8 @@ static void says_what_is_wrong_with_a_stream(void **context)
         expect_stream_trouble(cases[i].text, cases[i].part);
 }
 
-#define ENDPOINT "method = 'GET', paths = { '/x' }, reply = function() end"
+#define ENDPOINT        "method = 'GET', paths = { '/x' }, reply = function() end"
+#define WITH_PATH(path) "return { method = 'GET', paths = { '" path "' }, reply = function() end }"
 
 static void says_what_is_wrong_with_an_endpoint(void **context)
 {
@@ -214,6 +227,14 @@ static void says_what_is_wrong_with_an_endpoint(void **context)
         {"return { method = 'GET', paths = { 'x' } }", "paths[1]: expected something like"},
         {"return { method = 'GET', paths = { '/x?y' } }", "paths[1]: expected something like"},
         {"return { method = 'GET', paths = { '/x:y' } }", "paths[1]: expected something like"},
+        {"return { method = 'GET', paths = { '/x', '/x' } }", "paths[2]: /x is paths[1] again"},
+        {"return { method = 'GET', paths = { '/x/:a', '/x/:b/' } }",
+         "paths[2]: /x/:b/ is paths[1] again"},
+        {"return { method = 'GET', paths = { '/:a/x/:a' } }", "paths[1]: :a is named twice"},
+        {"return { method = 'GET', paths = { ('/x'):rep(33) } }",
+         "paths[1]: expected at most 32 parts"},
+        {"return { method = 'GET', paths = { '/health' } }",
+         "paths[1]: /health is answered by the service itself"},
         {"return { method = 'GET', paths = { '/x' } }", "reply: expected a function, got nil"},
         {"return { " ENDPOINT ", request = 5 }", "request: expected a function, got number"},
         {"return { " ENDPOINT ", queries = { {} } }", "queries[1].sql: expected a string, got nil"},
@@ -244,12 +265,20 @@ static void says_what_is_wrong_with_init(void **context)
          "streams/x.lua: name: \"x\" is the name of streams/x.lua already"},
         {"return { endpoints = { require 'endpoints.x', require 'endpoints.x' } }",
          "endpoints/x.lua: paths: GET /x is answered by endpoints/x.lua already"},
+        {"return { streams = { require 'streams.empty' } }",
+         "init.lua: streams[1]: expected the table that a file returns, got boolean (no table "
+         "comes from streams/empty.lua)"},
+        {"return { endpoints = { require 'endpoints.a', require 'endpoints.b' } }",
+         "endpoints/b.lua: paths: GET /x/:b is answered by endpoints/a.lua already"},
         {"return { streams = { { name = 5 } } }", "init.lua: name: expected a string, got number"},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
         const struct kit_file files[] = {{"init.lua", cases[i].text},
                                          {"streams/x.lua", "return { " STREAM " }"},
+                                         {"streams/empty.lua", ""},
                                          {"endpoints/x.lua", "return { " ENDPOINT " }"},
+                                         {"endpoints/a.lua", WITH_PATH("/x/:a")},
+                                         {"endpoints/b.lua", WITH_PATH("/x/:b")},
                                          {NULL, NULL}};
         kit_expect_trouble(files, cases[i].part);
     }
@@ -289,7 +318,10 @@ static void says_which_example_of_a_stream_fails_and_how(void **context)
         {"{ message = '[]', row = {} }", "streams/x.lua: examples[1]: row: unknown key, known are "
                                          "message, key, timestamp, rows, skip, "
                                          "reject"},
-        {"5", "streams/x.lua: examples[1]: expected: expected a table, got number"},
+        {"5", "streams/x.lua: examples[1]: expected a table, got number"},
+        {"{ message = '[]', timestamp = 'noon', skip = 'x' }",
+         "streams/x.lua: examples[1]: timestamp: expected a whole number from 0 to "
+         "253402300799999, got string"},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
         char *text = memory_printf("return { name = 'x', topic = 'x', tables = { t = " TABLE
@@ -322,6 +354,15 @@ static void says_which_example_of_an_endpoint_fails_and_how(void **context)
         {"{ request = { path = 'x' }, status = 200 }",
          "endpoints/x.lua: examples[1]: request.path: unknown key, known are query, params, "
          "claims, body"},
+        {"{ request = { params = { q = 'x' } }, status = 200 }",
+         "endpoints/x.lua: examples[1]: request.params.q: no path of the file has it"},
+        {"{ request = { query = { q = 5 } }, status = 200 }",
+         "endpoints/x.lua: examples[1]: request.query.q: expected a string, got number"},
+        {"{ request = { query = { q = '' } }, results = { {} }, status = 201 }",
+         "endpoints/x.lua: examples[1]: expected status 201, got 200 with {\"n\":0}"},
+        {"{ status = '200' }",
+         "endpoints/x.lua: examples[1]: status: expected a whole number from 200 to 599, got "
+         "string"},
         {"{ request = { query = { q = 'fail' } }, status = 500 }",
          "endpoints/x.lua: examples[1]: endpoints/x.lua:2: broken"},
     };

@@ -20,6 +20,8 @@ struct kit_file {
     const char *text;
 };
 
+static const char *const kit_taken_paths[] = {"/health", NULL};
+
 /* A spec may change them for a while. */
 static struct rules_options kit_options = {
     .load_ms = 2000,
@@ -28,6 +30,7 @@ static struct rules_options kit_options = {
     .reply_ms = 50,
     .memory_bytes = (size_t)16 << 20,
     .message_max_bytes = (size_t)1 << 20,
+    .taken_paths = kit_taken_paths,
 };
 
 static int kit_compare(const void *left, const void *right)

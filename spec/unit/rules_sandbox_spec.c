@@ -114,7 +114,7 @@ static void refuses_bytecode_and_files_that_are_not_there(void **context)
         const char *text;
         const char *part;
     } cases[] = {
-        {"\033LJ\002\n", "attempt to load chunk with wrong mode"},
+        {"\033LJ\002\n", "streams/x.lua: attempt to load chunk with wrong mode"},
         {"return require 'lib.other'", "there is no file lib/other.lua"},
         {"return require '../etc/passwd'", "not the name of a module"},
         {"return require '/etc/passwd'", "not the name of a module"},
@@ -127,9 +127,15 @@ static void refuses_bytecode_and_files_that_are_not_there(void **context)
         {"local function f(", "streams/x.lua:1: "},
         {"string.x = 1", "streams/x.lua:1: the table is read-only"},
         {"error('at load')", "streams/x.lua:1: at load"},
-        {"error()", "error object is a nil"},
+        {"error()", "streams/x.lua: error object is a nil"},
+        {"error('plain', 0)", "streams/x.lua: plain"},
+        {"local function f() return 1 + f() end f()", "streams/x.lua: stack overflow"},
+        {"local t = {} while true do t[#t + 1] = ('x'):rep(999) .. #t end",
+         "streams/x.lua: out of memory"},
+        {"pcall(require, 'lib.bad') error()", "streams/x.lua: error object is a nil"},
+        {"return require('lib.raises')", "lib/raises.lua: error object is a table"},
         {"error(setmetatable({}, { __tostring = function() while true do end end }))",
-         "error object is a table"},
+         "streams/x.lua: error object is a table"},
         {"while true do end", "streams/x.lua:1: stopped after 2000 ms of CPU time"},
         {"cs.env('HOME')", "cs.env: HOME may not be read"},
     };
@@ -137,6 +143,7 @@ static void refuses_bytecode_and_files_that_are_not_there(void **context)
         const struct kit_file files[] = {{"init.lua", init},
                                          {"streams/x.lua", cases[i].text},
                                          {"lib/bad.lua", "error('bad')"},
+                                         {"lib/raises.lua", "error({})"},
                                          {NULL, NULL}};
         kit_expect_trouble(files, cases[i].part);
     }
@@ -194,6 +201,52 @@ static void freezes_what_modules_return(void **context)
     expect_of_module("return cs.json.encode({ lib.map, lib.list })", "[{\"a\":{\"b\":1}},[1,2,3]]");
 }
 
+static void lets_a_module_be_a_class(void **context)
+{
+    (void)context;
+    expect_of_module("M.__index = M function M.get(self) return self.x end "
+                     "return setmetatable({ x = 5 }, M):get()",
+                     "the table is read-only: field '__index'");
+    const struct kit_file files[] = {
+        {"init.lua", "return { streams = { require 'streams.x' } }"},
+        {"streams/x.lua", stream_with_lib},
+        {"lib/shared.lua", "local M = {} M.__index = M function M.get(self) return self.x end\n"
+                           "function M.run() return setmetatable({ x = 5 }, M):get() end return M"},
+        {NULL, NULL}};
+    struct rules_state *state = kit_load(files);
+    kit_expect_text(state, "setmetatable({ x = 5 }, M):get()", "5");
+    rules_state_free(state);
+}
+
+/* Each adds one to a library's list and a local of it, and says what they are then. */
+#define COUNTING(name)                                                                             \
+    "local lib = require 'lib.counting' return { name = '" name "', topic = 'x', tables = { t = "  \
+    "{ columns = { v = 'text' }, key = { 'v' } } }, map = function() lib.list[1] = lib.list[1] "   \
+    "+ 1 return { t = { v = lib.list[1] .. ' ' .. lib.count() } } end }"
+
+static void gives_each_stream_its_own_libraries(void **context)
+{
+    (void)context;
+    const struct kit_file files[] = {
+        {"init.lua", "return { streams = { require 'streams.a', require 'streams.b' } }"},
+        {"streams/a.lua", COUNTING("a")},
+        {"streams/b.lua", COUNTING("b")},
+        {"lib/counting.lua", "local n = 0 return { list = { 0 }, count = function() n = n + 1 "
+                             "return n end }"},
+        {NULL, NULL}};
+    struct rules_state *state = kit_load(files);
+    const struct message message = {.topic = "x", .payload = bytes_of_string("{}")};
+    for (size_t stream = 0; stream < 2; stream++) {
+        struct arena arena = {0};
+        struct map_result result;
+        rules_map(state, stream, &message, &arena, &result);
+        assert_int_equal(result.verdict, MAP_ROWS);
+        kit_expect_bytes(kit_value(&result.rows[0], "v")->text, "1 1");
+        arena_free(&arena);
+    }
+    rules_state_free(state);
+}
+
 static void keeps_the_globals_of_files_apart(void **context)
 {
     (void)context;
@@ -221,6 +274,8 @@ int main(void)
         cmocka_unit_test(refuses_bytecode_and_files_that_are_not_there),
         cmocka_unit_test(does_not_load_files_later),
         cmocka_unit_test(freezes_what_modules_return),
+        cmocka_unit_test(lets_a_module_be_a_class),
+        cmocka_unit_test(gives_each_stream_its_own_libraries),
         cmocka_unit_test(keeps_the_globals_of_files_apart),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

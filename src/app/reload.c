@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "http/server.h"
 #include "rules/watch.h"
 
 #define CHECK_AGAIN_MIN_MS 500 /* first wait before the database is asked again */
@@ -84,6 +85,7 @@ struct rules_options reload_rules_options(const struct settings *settings, struc
         .memory_bytes = (size_t)settings->rules_memory_bytes,
         .message_max_bytes = (size_t)settings->message_max_bytes,
         .env_allow = settings->rules_env,
+        .taken_paths = http_built_in_paths(),
         .metrics = metrics,
     };
 }

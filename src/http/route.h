@@ -8,8 +8,9 @@
 
 #include "base/bytes.h"
 #include "base/error.h"
+#include "rules/definition.h"
 
-#define ROUTE_SEGMENTS_MAX 32 /* of a pattern; a longer path fits none */
+#define ROUTE_SEGMENTS_MAX ENDPOINT_PARTS_MAX /* of a pattern; a longer path fits none */
 
 struct route_table;
 

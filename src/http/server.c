@@ -227,6 +227,11 @@ struct http_server *http_server_start(const struct http_options *options, struct
     return server;
 }
 
+const char *const *http_built_in_paths(void)
+{
+    return service_built_in_paths();
+}
+
 int http_server_port(const struct http_server *server)
 {
     return server->port;

@@ -30,6 +30,8 @@ struct http_options {
  * threads. NULL with `err`. Main thread. */
 struct http_server *http_server_start(const struct http_options *options, struct error *err)
     __attribute__((warn_unused_result));
+/* The paths that it answers by itself, NULL-terminated, so that rules can leave them alone. */
+const char *const *http_built_in_paths(void);
 /* The port that is bound, for PORT=0. */
 int http_server_port(const struct http_server *server);
 /* Reads JWT_PUBLIC_KEY_FILE again, see auth_reload(). Main thread. */

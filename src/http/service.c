@@ -38,17 +38,17 @@ static void serve_openapi(struct exchange *exchange)
     exchange_answer(exchange, 200, buffer_bytes(&exchange->routing->openapi));
 }
 
-static const struct {
-    const char *path;
-    void (*serve)(struct exchange *exchange);
-} BUILT_IN[] = {
-    {"/health", serve_health},
-    {"/healthz", serve_alive},
-    {"/readyz", serve_ready},
-    {"/openapi.json", serve_openapi},
-};
+static const char *const BUILT_IN_PATHS[] = {"/health", "/healthz", "/readyz", "/openapi.json",
+                                             NULL};
+static void (*const BUILT_IN[])(struct exchange *exchange) = {serve_health, serve_alive,
+                                                              serve_ready, serve_openapi};
 
 #define N_BUILT_IN (sizeof BUILT_IN / sizeof BUILT_IN[0])
+
+const char *const *service_built_in_paths(void)
+{
+    return BUILT_IN_PATHS;
+}
 
 /* ---- routes ---- */
 
@@ -65,9 +65,9 @@ static void add_built_in(struct routing *routing, struct metrics *metrics)
 {
     for (size_t i = 0; i < N_BUILT_IN; i++) {
         struct target *target = &routing->targets[i];
-        target->serve = BUILT_IN[i].serve;
-        tally_init(&target->tally, metrics, BUILT_IN[i].path);
-        add_route(routing, "GET", BUILT_IN[i].path, target);
+        target->serve = BUILT_IN[i];
+        tally_init(&target->tally, metrics, BUILT_IN_PATHS[i]);
+        add_route(routing, "GET", BUILT_IN_PATHS[i], target);
     }
 }
 
@@ -135,7 +135,7 @@ static bool is_open(const struct request *request)
 {
     bool is_built_in = false;
     for (size_t i = 0; request->n_segments == 1 && i < N_BUILT_IN; i++)
-        is_built_in |= bytes_equal(request->segments[0], bytes_of_string(BUILT_IN[i].path + 1));
+        is_built_in |= bytes_equal(request->segments[0], bytes_of_string(BUILT_IN_PATHS[i] + 1));
     return is_built_in || strcmp(request->method, "OPTIONS") == 0;
 }
 

@@ -63,6 +63,9 @@ struct service {
     struct log_limit defect_limit, trouble_limit;
 };
 
+/* See http_built_in_paths(). */
+const char *const *service_built_in_paths(void);
+
 struct service *service_new(const struct service_options *options);
 /* Requests that wait are answered now, and no other waits. */
 void service_drain(struct service *service);

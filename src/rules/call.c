@@ -119,8 +119,7 @@ static void answer_error(lua_State *L, int index, struct step *step)
 
 /* ---- request() ---- */
 
-/* A path parameter is one that a path of the endpoint names. */
-static bool is_path_param(const struct endpoint_def *def, struct bytes name)
+bool rules_is_path_param(const struct endpoint_def *def, struct bytes name)
 {
     for (size_t i = 0; i < def->n_paths; i++) {
         for (const char *at = def->paths[i]; (at = strstr(at, "/:")) != NULL;) {
@@ -139,7 +138,7 @@ static void push_pairs(lua_State *L, const struct step *step, bool of_path)
     lua_newtable(L);
     for (size_t i = 0; i < request->n_params; i++) {
         const struct pair *pair = &request->params[i];
-        if (is_path_param(step->call->def, pair->name) != of_path)
+        if (rules_is_path_param(step->call->def, pair->name) != of_path)
             continue;
         lua_pushlstring(L, pair->name.data, pair->name.size);
         lua_pushlstring(L, pair->value.data, pair->value.size);

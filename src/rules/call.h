@@ -19,6 +19,8 @@ struct rules_call {
 /* What `kept` holds. */
 enum { KEPT_REQUEST = 1, KEPT_PARAMS, KEPT_RESULTS };
 
+/* Whether a path of the endpoint names this parameter. */
+bool rules_is_path_param(const struct endpoint_def *def, struct bytes name);
 /* Pushes one of them. */
 void rules_call_push_kept(lua_State *L, const struct rules_call *call, int which);
 

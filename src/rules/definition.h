@@ -9,7 +9,8 @@
 #include "message/reader.h"
 #include "model/table.h"
 
-#define FIELD_NONE ((size_t)-1)
+#define FIELD_NONE         ((size_t)-1)
+#define ENDPOINT_PARTS_MAX 32 /* between the slashes of a path */
 
 struct stream_def {
     const char *name; /* "MarketDataConsumerV2" */

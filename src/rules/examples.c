@@ -1,5 +1,6 @@
 /* The `examples` of rule files: run through the same functions as messages and requests. */
 #include <lauxlib.h>
+#include <math.h>
 
 #include "rules/call.h"
 #include "rules/compare.h"
@@ -7,6 +8,9 @@
 #include "rules/map.h"
 #include "rules/sandbox.h"
 #include "rules/shape.h"
+
+#define PAIRS_MAX     64
+#define TIMESTAMP_MAX 253402300799999.0 /* the end of the year 9999, in ms */
 
 /* One example on its way. */
 struct example {
@@ -40,7 +44,7 @@ static int push_example(const struct shape *shape, const struct example *example
     lua_State *L = shape->L;
     lua_rawgeti(L, LUA_REGISTRYINDEX, example->list);
     lua_rawgeti(L, -1, (int)example->number);
-    shape_expect_table(shape, -1, "expected");
+    shape_expect_table(shape, -1, "");
     return lua_gettop(L);
 }
 
@@ -51,7 +55,9 @@ static struct shape shape_of(lua_State *L, struct example *example)
         arena_printf(&example->arena, "%s: examples[%zu]", example->file, example->number)};
 }
 
-static struct bytes optional_bytes(const struct shape *shape, int index, const char *key)
+/* Any string, also an empty one; absent when it is nil. `where` names it. */
+static struct bytes optional_bytes(const struct shape *shape, int index, const char *key,
+                                   const char *where)
 {
     struct bytes text = {0};
     lua_getfield(shape->L, index, key);
@@ -59,10 +65,25 @@ static struct bytes optional_bytes(const struct shape *shape, int index, const c
         text.data = lua_tolstring(shape->L, -1, &text.size);
         text = arena_copy(shape->arena, text);
     } else if (!lua_isnil(shape->L, -1)) {
-        shape_fail(shape, "%s: expected a string, got %s", key, luaL_typename(shape->L, -1));
+        shape_fail(shape, "%s: expected a string, got %s", where, luaL_typename(shape->L, -1));
     }
     lua_pop(shape->L, 1);
     return text;
+}
+
+/* A whole number from `least` to `most`. False: there is none. */
+static bool optional_whole(const struct shape *shape, int index, const char *key, double least,
+                           double most, double *number)
+{
+    lua_State *L = shape->L;
+    lua_getfield(L, index, key);
+    bool is_there = !lua_isnil(L, -1);
+    *number = lua_type(L, -1) == LUA_TNUMBER ? lua_tonumber(L, -1) : -1;
+    if (is_there && !(*number >= least && *number <= most && *number == floor(*number)))
+        shape_fail(shape, "%s: expected a whole number from %.0f to %.0f, got %s", key, least, most,
+                   lua_type(L, -1) == LUA_TNUMBER ? lua_tostring(L, -1) : luaL_typename(L, -1));
+    lua_pop(L, 1);
+    return is_there;
 }
 
 static struct bytes encode(const struct shape *shape, int index)
@@ -126,11 +147,11 @@ static void read_stream_example(lua_State *L, void *arg)
     int index = push_example(&shape, example);
     shape_check_keys(&shape, index, "", known);
     example->message = (struct message){.topic = stream->topic, .timestamp_ms = -1};
-    example->message.payload = optional_bytes(&shape, index, "message");
-    example->message.key = optional_bytes(&shape, index, "key");
-    lua_getfield(L, index, "timestamp");
-    if (lua_isnumber(L, -1))
-        example->message.timestamp_ms = (int64_t)lua_tonumber(L, -1);
+    example->message.payload = optional_bytes(&shape, index, "message", "message");
+    example->message.key = optional_bytes(&shape, index, "key", "key");
+    double timestamp;
+    if (optional_whole(&shape, index, "timestamp", 0, TIMESTAMP_MAX, &timestamp))
+        example->message.timestamp_ms = (int64_t)timestamp;
     if (!example->message.payload.data)
         shape_fail(&shape, "message: expected a string, got nil");
     example->skip = shape_optional_string(&shape, index, "skip", "skip");
@@ -203,10 +224,12 @@ static void read_pairs(const struct shape *shape, int index, const char *key, st
     int table = lua_gettop(L);
     rules_unfreeze(L, table);
     const char **names = shape_names(shape, table, where, &n_names);
-    for (size_t i = 0; i < n_names && *n_pairs < 64; i++) {
-        const char *value = shape_string(shape, table, names[i],
-                                         arena_printf(shape->arena, "%s.%s", where, names[i]));
-        pairs[(*n_pairs)++] = (struct pair){bytes_of_string(names[i]), bytes_of_string(value)};
+    if (n_names > PAIRS_MAX - *n_pairs)
+        shape_fail(shape, "%s: expected at most %d values", where, PAIRS_MAX);
+    for (size_t i = 0; i < n_names; i++) {
+        const char *name = arena_printf(shape->arena, "%s.%s", where, names[i]);
+        pairs[(*n_pairs)++] =
+            (struct pair){bytes_of_string(names[i]), optional_bytes(shape, table, names[i], name)};
     }
     lua_pop(L, 1);
 }
@@ -227,7 +250,7 @@ static void read_request(const struct shape *shape, int index, struct example *e
     static const char *const known[] = {"query", "params", "claims", "body", NULL};
     lua_State *L = shape->L;
     const struct endpoint_def *def = &example->state->def.endpoints[example->index];
-    struct pair *pairs = arena_alloc(shape->arena, 64 * sizeof(*pairs));
+    struct pair *pairs = arena_alloc(shape->arena, PAIRS_MAX * sizeof(*pairs));
     example->request = (struct request_view){
         .method = def->method, .path = def->paths[0], .params = pairs, .request_id = "example"};
     if (!shape_optional_table(shape, index, "request", "request"))
@@ -236,6 +259,9 @@ static void read_request(const struct shape *shape, int index, struct example *e
     shape_check_keys(shape, request, "request", known);
     read_pairs(shape, request, "params", pairs, &example->request.n_params);
     size_t n_path = example->request.n_params;
+    for (size_t i = 0; i < n_path; i++)
+        if (!rules_is_path_param(def, pairs[i].name))
+            shape_fail(shape, "request.params.%s: no path of the file has it", pairs[i].name.data);
     read_pairs(shape, request, "query", pairs, &example->request.n_params);
     for (size_t i = n_path; i < example->request.n_params; i++)
         expect_declared(shape, def, pairs[i].name);
@@ -247,7 +273,7 @@ static void read_request(const struct shape *shape, int index, struct example *e
     if (lua_istable(L, -1))
         example->request.body = encode(shape, lua_gettop(L));
     else
-        example->request.body = optional_bytes(shape, request, "body");
+        example->request.body = optional_bytes(shape, request, "body", "request.body");
     lua_settop(L, request - 1);
 }
 
@@ -258,7 +284,7 @@ static struct bytes encode_body(const struct shape *shape, int index)
     struct buffer *out = &rules_state_of(L)->scratch;
     lua_getfield(L, index, "body");
     if (!lua_istable(L, -1))
-        return optional_bytes(shape, index, "body");
+        return optional_bytes(shape, index, "body", "body");
     buffer_clear(out);
     rules_json_encode(L, -1, out);
     if (shape_optional_table(shape, index, "volatile", "volatile"))
@@ -274,10 +300,10 @@ static void read_endpoint_example(lua_State *L, void *arg)
     int index = push_example(&shape, example);
     shape_check_keys(&shape, index, "", known);
     read_request(&shape, index, example);
-    lua_getfield(L, index, "status");
-    if (!lua_isnumber(L, -1))
-        shape_fail(&shape, "status: expected a number, got %s", luaL_typename(L, -1));
-    example->status = (int)lua_tointeger(L, -1);
+    double status;
+    if (!optional_whole(&shape, index, "status", 200, 599, &status))
+        shape_fail(&shape, "status: expected a number, got nil");
+    example->status = (int)status;
     example->body = encode_body(&shape, index);
 }
 

@@ -4,6 +4,22 @@
 
 #include "rules/sandbox.h"
 
+/* Which file it was cannot be told from what it returned, but few return no table. */
+static void refuse_element(const struct shape *init, int index, const char *key, size_t number)
+{
+    struct buffer *files = &rules_state_of(init->L)->scratch;
+    const char *found = luaL_typename(init->L, index);
+    buffer_clear(files);
+    rules_append_tableless(init->L, files);
+    if (files->size == 0)
+        shape_fail(init, "%s[%zu]: expected the table that a file returns, got %s", key, number,
+                   found);
+    shape_fail(init,
+               "%s[%zu]: expected the table that a file returns, got %s (no table comes "
+               "from %s)",
+               key, number, found, files->data);
+}
+
 /* Calls `extract` for each element of the list that init.lua returned under `key`. The element's
  * index and number are its arguments. */
 static size_t each_file(const struct shape *init, int index, const char *key,
@@ -18,8 +34,7 @@ static size_t each_file(const struct shape *init, int index, const char *key,
     for (size_t i = 0; i < size; i++) {
         lua_rawgeti(L, list, (int)i + 1);
         if (!lua_istable(L, -1))
-            shape_fail(init, "%s[%zu]: expected the table that a file returns, got %s", key, i + 1,
-                       luaL_typename(L, -1));
+            refuse_element(init, lua_gettop(L), key, i + 1);
         int element = lua_gettop(L);
         const char *file = rules_file_of(L, element);
         const struct shape shape = {L, init->arena, file ? file : init->file};
@@ -49,7 +64,7 @@ static void check_route(const struct shape *shape, const struct endpoint_def *en
         return;
     for (size_t i = 0; i < endpoint->n_paths; i++)
         for (size_t k = 0; k < other->n_paths; k++)
-            if (strcmp(endpoint->paths[i], other->paths[k]) == 0)
+            if (rules_same_path(endpoint->paths[i], other->paths[k]))
                 shape_fail(shape, "paths: %s %s is answered by %s already", endpoint->method,
                            endpoint->paths[i], other->file);
 }

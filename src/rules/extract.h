@@ -15,6 +15,8 @@ void rules_extract_stream(const struct shape *shape, int index, struct stream_de
                           struct rules_stream *runtime);
 void rules_extract_endpoint(const struct shape *shape, int index, struct endpoint_def *endpoint,
                             struct rules_endpoint *runtime);
+/* Whether two paths are one to the router, whatever their parameters are called. */
+bool rules_same_path(const char *a, const char *b);
 /* What the endpoint says of itself: summary, parameters, responses. */
 void rules_extract_description(const struct shape *shape, int index, struct endpoint_def *endpoint);
 

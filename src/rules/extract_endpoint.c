@@ -40,6 +40,49 @@ static bool is_path(const char *path)
     return true;
 }
 
+/* What the router takes: not too many parts, and no parameter twice. */
+static void check_parts(const struct shape *shape, const char *path, size_t number)
+{
+    size_t n_parts = 0;
+    for (const char *at = path; at; at = strchr(at + 1, '/')) {
+        size_t size = strcspn(at + 1, "/");
+        for (const char *other = strchr(at + 1, '/'); other && at[1] == ':';
+             other = strchr(other + 1, '/'))
+            if (strcspn(other + 1, "/") == size && strncmp(at, other, size + 1) == 0)
+                shape_fail(shape, "paths[%zu]: %.*s is named twice", number, (int)size, at + 1);
+        n_parts++;
+    }
+    if (n_parts > ENDPOINT_PARTS_MAX)
+        shape_fail(shape, "paths[%zu]: expected at most %d parts", number, ENDPOINT_PARTS_MAX);
+}
+
+bool rules_same_path(const char *a, const char *b)
+{
+    while (*a == '/' && *b == '/') {
+        size_t a_size = strcspn(++a, "/"), b_size = strcspn(++b, "/");
+        bool both_are_params = *a == ':' && *b == ':';
+        if (!both_are_params && (a_size != b_size || strncmp(a, b, a_size) != 0))
+            return false;
+        a += a_size;
+        b += b_size;
+    }
+    return (!*a || strcmp(a, "/") == 0) && (!*b || strcmp(b, "/") == 0);
+}
+
+/* Nobody else answers the path: neither this file by another nor the service itself. */
+static void check_free(const struct shape *shape, const struct endpoint_def *endpoint,
+                       size_t number)
+{
+    const char *const *taken = rules_state_of(shape->L)->options.taken_paths;
+    const char *path = endpoint->paths[number];
+    for (; taken && *taken; taken++)
+        if (rules_same_path(path, *taken))
+            shape_fail(shape, "paths[%zu]: %s is answered by the service itself", number + 1, path);
+    for (size_t i = 0; i < number; i++)
+        if (rules_same_path(path, endpoint->paths[i]))
+            shape_fail(shape, "paths[%zu]: %s is paths[%zu] again", number + 1, path, i + 1);
+}
+
 static void extract_paths(const struct shape *shape, int index, struct endpoint_def *endpoint)
 {
     lua_State *L = shape->L;
@@ -55,6 +98,8 @@ static void extract_paths(const struct shape *shape, int index, struct endpoint_
         if (!is_path(endpoint->paths[i]))
             shape_fail(shape, "paths[%zu]: expected something like \"/api/v1/things/:name\"",
                        i + 1);
+        check_parts(shape, endpoint->paths[i], i + 1);
+        check_free(shape, endpoint, i);
         lua_pop(L, 1);
     }
     lua_pop(L, 1);
@@ -132,7 +177,7 @@ void rules_extract_endpoint(const struct shape *shape, int index, struct endpoin
     luaL_checkstack(L, 20, "endpoint");
     shape_check_keys(shape, index, "", known);
     endpoint->file = arena_printf(shape->arena, "%s", shape->file);
-    endpoint->name = shape_optional_string(shape, index, "name", "name");
+    endpoint->name = shape_name(shape, index, "name");
     rules_extract_description(shape, index, endpoint);
     endpoint->method = extract_method(shape, index);
     extract_paths(shape, index, endpoint);

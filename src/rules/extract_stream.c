@@ -8,6 +8,7 @@
 
 #define COLUMNS_MAX 200
 #define FIELDS_MAX  200
+#define TOPIC_MAX   249
 
 static void *alloc_array(const struct shape *shape, size_t count, size_t size)
 {
@@ -249,6 +250,9 @@ static void extract_table(const struct shape *shape, int index, struct table_def
     table->has_newer = newer != NULL;
     if (newer)
         table->newer = find_column(shape, table, newer, newer_where);
+    if (newer && table->columns[table->newer].type == VALUE_JSON)
+        shape_fail(shape, "%s: expected a column with an order, %s is of type json", newer_where,
+                   newer);
     extract_track(shape, index, where, table);
 }
 
@@ -307,6 +311,9 @@ static void extract_numbering(const struct shape *shape, int index, struct strea
             lua_rawgeti(L, dense, (int)i + 1);
             const char *name = shape_string_here(shape, lua_gettop(L), "numbering.dense");
             stream->dense[i] = named_field(shape, stream, name, "numbering.dense");
+            for (size_t k = 0; k < i; k++)
+                if (stream->dense[k] == stream->dense[i])
+                    shape_fail(shape, "numbering.dense: %s is named twice", name);
             lua_pop(L, 1);
         }
     }
@@ -395,6 +402,22 @@ static void extract_optional(const struct shape *shape, int index, struct stream
     lua_pop(L, 1);
 }
 
+/* As Kafka names topics; librdkafka would take "^..." for a pattern of many. */
+static const char *extract_topic(const struct shape *shape, int index)
+{
+    static const char letters[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
+    const char *topic = shape_string(shape, index, "topic", "topic");
+    size_t size = strlen(topic);
+    if (size > TOPIC_MAX || strspn(topic, letters) != size || strcmp(topic, ".") == 0 ||
+        strcmp(topic, "..") == 0)
+        shape_fail(shape,
+                   "topic: expected at most %d of the characters a-z A-Z 0-9 . _ -, got "
+                   "\"%.60s\"",
+                   TOPIC_MAX, topic);
+    return topic;
+}
+
 static bool has_field(lua_State *L, int index, const char *key)
 {
     lua_getfield(L, index, key);
@@ -414,8 +437,10 @@ void rules_extract_stream(const struct shape *shape, int index, struct stream_de
     luaL_checkstack(L, 20, "stream");
     shape_check_keys(shape, index, "", known);
     stream->file = arena_printf(shape->arena, "%s", shape->file);
-    stream->name = shape_string(shape, index, "name", "name");
-    stream->topic = shape_string(shape, index, "topic", "topic");
+    stream->name = shape_name(shape, index, "name");
+    if (!stream->name)
+        shape_fail(shape, "name: expected a string, got nil");
+    stream->topic = extract_topic(shape, index);
     if (has_field(L, index, "fields") || has_field(L, index, "shapes")) {
         extract_fields(shape, index, stream, runtime);
         extract_shapes(shape, index, stream);

@@ -36,6 +36,12 @@ void rules_protect(lua_State *L, int index, bool in_place)
     lua_pop(L, 1);
 }
 
+/* Where the interpreter looks for metamethods it asks no metatable. */
+static bool is_metamethod(lua_State *L, int index)
+{
+    return lua_type(L, index) == LUA_TSTRING && strncmp(lua_tostring(L, index), "__", 2) == 0;
+}
+
 static void move_contents(lua_State *L, int index)
 {
     lua_newtable(L);
@@ -45,6 +51,8 @@ static void move_contents(lua_State *L, int index)
         lua_pushvalue(L, -2);
         lua_rawset(L, -5);
         lua_pop(L, 1);
+        if (is_metamethod(L, -1))
+            continue;
         lua_pushvalue(L, -1);
         lua_pushnil(L);
         lua_rawset(L, index);

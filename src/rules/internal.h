@@ -50,6 +50,7 @@ struct rules_state {
     struct json_parser *checker;           /* of JSON that rules make */
     struct buffer scratch;                 /* bytes on their way within one call */
     const struct rules_snapshot *snapshot; /* what `require` reads; NULL once loaded */
+    const char *loading;                   /* file whose chunk runs; NULL: none */
     const char *component;                 /* of log lines in the running call */
     bool rehearsing;                       /* examples run: nothing is logged or counted */
     struct rules_log_limit *log_limits;

@@ -176,11 +176,19 @@ bool rules_is_array(lua_State *L, int index)
 
 /* ---- cs.json ---- */
 
-/* cs.json.decode(text): the value, or nil and what is wrong. */
+/* cs.json.decode(text): the value, or nil and what is wrong: all that a message is refused for. */
 static int l_decode(lua_State *L)
 {
+    struct error err;
+    struct bytes text;
     luaL_checktype(L, 1, LUA_TSTRING);
     lua_settop(L, 1);
+    text.data = lua_tolstring(L, 1, &text.size);
+    if (!rules_json_check(L, text, &err)) {
+        lua_pushnil(L);
+        lua_pushstring(L, err.text);
+        return 2;
+    }
     if (rules_call_decoder(L) == 0)
         return 1;
     lua_pushnil(L);

@@ -8,13 +8,16 @@
 /* Calls what lies below its `n_arguments` arguments. Raises again what nothing may catch. */
 static int call_protected(lua_State *L, int n_arguments)
 {
-    struct rules_limits *limits = rules_limits_of(L);
+    struct rules_state *state = rules_state_of(L);
+    struct rules_limits *limits = &state->limits;
     int depth = limits->depth;
+    const char *loading = state->loading;
     rules_limits_enter(L);
     int status = lua_pcall(L, n_arguments, LUA_MULTRET, 0);
     limits->depth = depth;
     if (status != 0 && rules_limits_breached(limits))
         lua_error(L);
+    state->loading = loading;
     return status;
 }
 

@@ -148,7 +148,6 @@ void rules_sandbox_open(lua_State *L)
     open_library(L, luaopen_os, LUA_OSLIBNAME);
     open_library(L, luaopen_debug, LUA_DBLIBNAME);
     rules_freezer_open(L);
-    rules_modules_open(L);
     keep_getinfo(L);
     rules_json_open(L);
 
@@ -165,6 +164,7 @@ void rules_sandbox_open(lua_State *L)
     lua_pushvalue(L, base);
     rules_protect(L, base + 1, false);
     lua_setfield(L, base, "_G");
+    rules_modules_open(L);
     /* What was opened and not offered is unreachable from here on. */
     lua_newtable(L);
     lua_replace(L, LUA_GLOBALSINDEX);

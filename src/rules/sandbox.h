@@ -6,6 +6,8 @@
 #include <lua.h>
 #include <stdbool.h>
 
+#include "base/buffer.h"
+
 /* Key of the registry, which no script can reach: the globals that all files share. */
 #define RULES_GLOBALS "rules.globals"
 
@@ -22,7 +24,8 @@ void rules_protect(lua_State *L, int index, bool in_place);
 
 /* Makes the table at `index` read-only in place, with the tables in it, metatables of a script's
  * own being left alone: every reference to it sees that. A table with array elements keeps them in
- * place, so that # and ipairs work; for it only new keys are refused. Raises. */
+ * place, so that # and ipairs work; for it only new keys are refused. Metamethods stay in place
+ * too, so that a class goes on being one. Raises. */
 void rules_freeze(lua_State *L, int index);
 /* If the table at `index` (a position on the stack, not a pseudo-index) is frozen, replaces it by
  * the one that holds its contents, for reading only. */
@@ -32,12 +35,15 @@ bool rules_is_frozen(lua_State *L, int index);
 
 /* ---- modules ---- */
 
+/* Appends "streams/a.lua, lib/b.lua", the files that init.lua requires and that returned no table.
+ */
+void rules_append_tableless(lua_State *L, struct buffer *out);
 /* Freezes what every module returned. Raises. */
 void rules_freeze_modules(lua_State *L);
 /* The path of the file whose chunk returned the table at `index`, or NULL. Lives as long as the
  * state. */
 const char *rules_file_of(lua_State *L, int index);
-/* The same as require(name) in a script: leaves the module on the stack. Raises. */
+/* The same as require(name) in init.lua: leaves the module on the stack. Raises. */
 void rules_require(lua_State *L, const char *name);
 /* Nothing counts as loaded (any more): loading begins. Raises. */
 void rules_modules_open(lua_State *L);

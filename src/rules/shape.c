@@ -6,6 +6,7 @@
 
 #include "base/buffer.h"
 #include "base/error.h"
+#include "base/utf8.h"
 #include "rules/sandbox.h"
 
 void shape_fail(const struct shape *shape, const char *format, ...)
@@ -71,9 +72,21 @@ const char *shape_string_here(const struct shape *shape, int index, const char *
         shape_fail(shape, "%s: expected a string, got %s", where, type_at(shape, index));
     struct bytes text;
     text.data = lua_tolstring(shape->L, index, &text.size);
-    if (text.size == 0 || memchr(text.data, '\0', text.size))
-        shape_fail(shape, "%s: expected a string that is not empty and has no zero byte", where);
+    if (text.size == 0 || memchr(text.data, '\0', text.size) || !utf8_is_valid(text))
+        shape_fail(shape, "%s: expected a string of UTF-8 that is not empty and has no zero byte",
+                   where);
     return arena_copy(shape->arena, text).data;
+}
+
+const char *shape_name(const struct shape *shape, int index, const char *key)
+{
+    const char *name = shape_optional_string(shape, index, key, key);
+    bool is_good = !name || strlen(name) <= SHAPE_NAME_MAX;
+    for (const char *at = name; is_good && at && *at; at++)
+        is_good = (unsigned char)*at >= ' ' && *at != 0x7f;
+    if (!is_good)
+        shape_fail(shape, "%s: expected at most %d bytes on one line", key, SHAPE_NAME_MAX);
+    return name;
 }
 
 const char *shape_optional_string(const struct shape *shape, int index, const char *key,

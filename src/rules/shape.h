@@ -10,6 +10,8 @@
 
 #include "base/arena.h"
 
+#define SHAPE_NAME_MAX 100
+
 struct shape {
     lua_State *L;
     struct arena *arena;
@@ -28,12 +30,14 @@ void shape_expect_table(const struct shape *shape, int index, const char *where)
 void shape_check_keys(const struct shape *shape, int index, const char *where,
                       const char *const *known);
 
-/* A field of the table at `index`. `where` names the field. A string is not empty and has no zero
- * byte. */
+/* A field of the table at `index`. `where` names the field. A string is UTF-8, not empty and has no
+ * zero byte. */
 const char *shape_string(const struct shape *shape, int index, const char *key, const char *where);
 /* NULL when it is nil. */
 const char *shape_optional_string(const struct shape *shape, int index, const char *key,
                                   const char *where);
+/* A string that is short enough for a log line's component and a metric's label; NULL: nil. */
+const char *shape_name(const struct shape *shape, int index, const char *key);
 /* The string at `index` itself. */
 const char *shape_string_here(const struct shape *shape, int index, const char *where);
 /* Pushes the field and returns its index. False: it is nil, nothing is pushed. */

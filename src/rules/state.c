@@ -55,39 +55,41 @@ static void count_outcome(struct rules_state *state, const struct rules_entry *e
 }
 
 /* Nothing here may run code of a script: a table's __tostring is not asked. */
-static void describe_error(lua_State *L, const struct rules_entry *entry, struct error *err)
+static void describe_error(lua_State *L, const char *file, struct error *err)
 {
     if (lua_type(L, -1) != LUA_TSTRING) {
-        error_set(err, "%s: error object is a %s", entry->file, luaL_typename(L, -1));
+        error_set(err, "%s: error object is a %s", file, luaL_typename(L, -1));
         return;
     }
     const char *text = lua_tostring(L, -1);
     if (strstr(text, ".lua:"))
         error_set(err, "%s", text);
     else
-        error_set(err, "%s: %s", entry->file, text);
+        error_set(err, "%s: %s", file, text);
 }
 
 static void describe_outcome(struct rules_state *state, const struct rules_entry *entry,
                              enum rules_outcome outcome, struct error *err)
 {
     lua_State *L = state->L;
+    const char *file = state->loading ? state->loading : entry->file;
     if (outcome == RULES_OUT_OF_MEMORY)
-        error_set(err, "%s: out of memory: a state of the rules may use %zu bytes", entry->file,
+        error_set(err, "%s: out of memory: a state of the rules may use %zu bytes", file,
                   state->limits.memory_max);
     else if (lua_gettop(L) > 1 && lua_type(L, -1) == LUA_TSTRING &&
              strstr(lua_tostring(L, -1), "CPU time"))
-        describe_error(L, entry, err);
+        describe_error(L, file, err);
     else if (outcome == RULES_OUT_OF_TIME)
-        error_set(err, "%s: stopped after %d ms of CPU time", entry->file, entry->limit_ms);
+        error_set(err, "%s: stopped after %d ms of CPU time", file, entry->limit_ms);
     else
-        describe_error(L, entry, err);
+        describe_error(L, file, err);
 }
 
 static enum rules_outcome run_once(struct rules_state *state, int limit_ms)
 {
     lua_State *L = state->L;
     lua_settop(L, 1);
+    state->loading = NULL;
     rules_limits_begin(L, limit_ms);
     lua_pushvalue(L, 1);
     int status = lua_pcall(L, 0, 0, 0);

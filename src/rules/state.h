@@ -27,6 +27,8 @@ struct rules_options {
     size_t message_max_bytes; /* larger messages are rejected before Lua sees them */
     const char *env_allow; /* comma list of variables that cs.env may read beyond the built-in ones;
                               NULL: none */
+    /* paths that no endpoint may have, NULL-terminated, for ever; NULL: none */
+    const char *const *taken_paths;
     /* for cs.counter and the rules' own counters; NULL: not counted (check, try) */
     struct metrics *metrics;
 };

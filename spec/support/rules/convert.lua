@@ -140,14 +140,17 @@ local function is_decimal(value)
   return type(value) == "number" and is_finite(value)
 end
 
+-- From the year 1 to the last that a timestamptz has.
+local MIN_MS, MAX_MS = -62135596800000, 9224317929600000
+
 local COLUMNS = {
   text = { "a string", function(value)
     return type(value) == "string" and json.is_utf8(value) and not value:find("%z")
   end },
   int8 = { "a whole number", is_whole },
   timestamptz = { "whole milliseconds since 1970", function(value)
-    return is_whole(value) and tonumber(text_of(value) or value) <= 9224318015999999
-      and tonumber(text_of(value) or value) >= -210866803200000
+    local ms = is_whole(value) and tonumber(text_of(value) or value)
+    return ms and ms >= MIN_MS and ms <= MAX_MS
   end },
   float8 = { "a finite number", is_finite },
   numeric = { "a decimal number", is_decimal },
@@ -173,6 +176,24 @@ function convert.column_trouble(kind, value)
   local expected, fits = unpack(COLUMNS[kind])
   if fits(value) then return nil end
   return ("expected %s, got %s"):format(expected, describe_value(value))
+end
+
+-- ---- results ----
+
+local CELLS = {
+  int8 = number.from,
+  float8 = function(text) return number.is_float8(text) and tonumber(text) or cjson.null end,
+  numeric = function(text) return json.is_number(text) and number.object(text) or cjson.null end,
+  bool = function(text) return text == "t" end,
+  json = cjson.decode,
+}
+CELLS.int4, CELLS.jsonb = CELLS.int8, CELLS.json
+
+-- PostgreSQL's text of a value of this kind (nil: NULL) as rules get it.
+function convert.cell(kind, text)
+  local convert_text = text ~= nil and CELLS[kind]
+  if convert_text then return convert_text(text) end
+  return text
 end
 
 local function canonical(kind, value)

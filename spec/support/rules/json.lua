@@ -6,7 +6,7 @@
 local cjson = require "cjson"
 
 local WORDS = { t = "true", f = "false", n = "null" }
-local MAX_DEPTH = 100
+local MAX_DEPTH = 64 -- arrays and objects inside each other
 
 local json = {}
 
@@ -104,7 +104,7 @@ end
 
 -- The value at `at` and where what follows it begins, white space skipped.
 function read_value(text, at, depth)
-  if depth > MAX_DEPTH then fail(at, "nested too deep") end
+  if depth >= MAX_DEPTH and text:find("^[%[{]", at) then fail(at, "nested too deep") end
   at = skip_space(text, at)
   local c = text:sub(at, at)
   local read = c == "{" and read_object or c == "[" and read_array or c == '"' and read_string

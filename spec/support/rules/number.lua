@@ -5,9 +5,31 @@ local MAX_EXACT = 2 ^ 53
 
 local number = {}
 
+-- Sign, power of ten before the first digit, and digits without zeros around them: what decides the
+-- order of two decimals.
+local function parts(text)
+  local sign, whole, fraction, power = text:match("^(%-?)(%d+)%.?(%d*)[eE]?([+-]?%d*)$")
+  local digits = (whole .. fraction):gsub("0+$", "")
+  local zeros = #digits:match("^0*")
+  return digits == "" and 0 or sign == "-" and -1 or 1, #whole - zeros + (tonumber(power) or 0),
+    digits:sub(zeros + 1)
+end
+
+local function compare(a, b)
+  local a_sign, a_power, a_digits = parts(a.text)
+  local b_sign, b_power, b_digits = parts(b.text)
+  if a_sign ~= b_sign then return a_sign - b_sign end
+  if a_sign == 0 then return 0 end
+  if a_power ~= b_power then return a_sign * (a_power - b_power) end
+  if a_digits == b_digits then return 0 end
+  return a_digits < b_digits and -a_sign or a_sign
+end
+
 local methods = {
   __tostring = function(object) return object.text end,
-  __eq = function(a, b) return a.text == b.text end,
+  __eq = function(a, b) return compare(a, b) == 0 end,
+  __lt = function(a, b) return compare(a, b) < 0 end,
+  __le = function(a, b) return compare(a, b) <= 0 end,
   __metatable = false,
 }
 

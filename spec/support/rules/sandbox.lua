@@ -1,6 +1,7 @@
 -- Loads the files of a rules directory as the host does: with the same library functions, `require`
 -- inside the directory only, globals that cannot be assigned and modules that are read-only once
--- everything is loaded.
+-- everything is loaded. Each file that init.lua names is a realm, with its own copy of every module
+-- that it requires.
 local OFFERED = {
   "assert", "error", "getmetatable", "ipairs", "pcall", "rawequal", "rawget", "select",
   "setmetatable", "tonumber", "tostring", "type", "unpack", "xpcall",
@@ -33,15 +34,17 @@ end
 local Sandbox = {}
 Sandbox.__index = Sandbox
 
--- An array stays where it is (so that # counts it), the contents of other tables move behind a
--- metatable.
+-- An array stays where it is (so that # counts it), and so do metamethods (so that a class stays
+-- one); the other contents of tables move behind a metatable.
 function Sandbox:freeze(value)
   if type(value) ~= "table" or debug.getmetatable(value) then return value end
   local contents = value
   if #value == 0 then
     contents = {}
     for key, member in pairs(value) do contents[key] = member end
-    for key in pairs(contents) do value[key] = nil end
+    for key in pairs(contents) do
+      if type(key) ~= "string" or key:sub(1, 2) ~= "__" then value[key] = nil end
+    end
   end
   self.contents[value] = contents
   setmetatable(value, {
@@ -69,7 +72,6 @@ function Sandbox:globals(cs)
     if self.contents[value] then read_only(value, key) end
     return rawset(value, key, member)
   end
-  shared.require = function(name) return self:require(name) end
   for _, library in ipairs { "string", "table", "os", "math", "bit", "cs" } do
     self:freeze(shared[library])
   end
@@ -77,8 +79,39 @@ function Sandbox:globals(cs)
   return shared
 end
 
-function Sandbox:require(name)
-  local loaded = self.loaded[name]
+local function run(path, text, globals)
+  local chunk, trouble = loadstring(text, "@" .. path)
+  if not chunk or text:byte() == 27 then error(trouble or path .. ": is bytecode", 0) end
+  setfenv(chunk, setmetatable({}, {
+    __index = globals,
+    __newindex = function(_, name)
+      error(("global '%s' is assigned: write `local %s`"):format(tostring(name), tostring(name)), 2)
+    end,
+    __metatable = false,
+  }))
+  return chunk()
+end
+
+-- module name -> what it returned, and the globals that its files see.
+function Sandbox:new_realm()
+  local realm = { loaded = {}, globals = copy(self.shared) }
+  realm.globals.require = function(name) return self:require(name, realm) end
+  self.realms[#self.realms + 1] = realm
+  return realm
+end
+
+-- The realm that a module belongs to when a file of `realm` requires it first.
+function Sandbox:realm_of(realm, name)
+  if realm ~= self.realms[1] or name == "init" then return realm end
+  local own = self:new_realm()
+  own.loaded.init = self
+  return own
+end
+
+-- `realm` nil: that of init.lua.
+function Sandbox:require(name, realm)
+  realm = realm or self.realms[1]
+  local loaded = realm.loaded[name]
   if loaded ~= nil then
     if loaded == self then error(("require '%s': it is being loaded already"):format(name), 3) end
     return loaded
@@ -92,11 +125,19 @@ function Sandbox:require(name)
   local path = name:gsub("%.", "/") .. ".lua"
   local text = self:read(path)
   if not text then error(("require '%s': there is no file %s"):format(name, path), 3) end
-  self.loaded[name] = self
-  local value = self:run(path, text)
+  local own = self:realm_of(realm, name)
+  realm.loaded[name], own.loaded[name] = self, self
+  local value = run(path, text, own.globals)
   if value == nil then value = true end
-  self.loaded[name] = value
+  realm.loaded[name], own.loaded[name] = value, value
   return value
+end
+
+-- What a module returned, in the first realm that has it.
+function Sandbox:module(name)
+  for _, realm in ipairs(self.realms) do
+    if realm.loaded[name] ~= nil then return realm.loaded[name] end
+  end
 end
 
 function Sandbox:read(path)
@@ -108,23 +149,12 @@ function Sandbox:read(path)
   return text
 end
 
-function Sandbox:run(path, text)
-  local chunk, trouble = loadstring(text, "@" .. path)
-  if not chunk or text:byte() == 27 then error(trouble or path .. ": is bytecode", 0) end
-  setfenv(chunk, setmetatable({}, {
-    __index = self.shared,
-    __newindex = function(_, name)
-      error(("global '%s' is assigned: write `local %s`"):format(tostring(name), tostring(name)), 2)
-    end,
-    __metatable = false,
-  }))
-  return chunk()
-end
-
 -- Nothing is loaded any more, and what is loaded stays as it is.
 function Sandbox:close()
   self.closed = true
-  for _, value in pairs(self.loaded) do self:freeze(value) end
+  for _, realm in ipairs(self.realms) do
+    for _, value in pairs(realm.loaded) do self:freeze(value) end
+  end
 end
 
 local sandbox = {}
@@ -134,10 +164,11 @@ function sandbox.open(dir, cs, files)
   local self = setmetatable({
     dir = dir,
     files = files or {},
-    loaded = {},
+    realms = {},
     contents = setmetatable({}, { __mode = "k" }),
   }, Sandbox)
   self.shared = self:globals(cs)
+  self:new_realm()
   return self
 end
 
