@@ -232,7 +232,7 @@ static struct service *new_service(struct metrics *metrics, const struct setting
         .max_in_flight = 16,
         .base = base,
         .n_waiting = &n_waiting,
-        .policy = {.cors_origins = "http://a.example,http://b.example"},
+        .policy = {.origins = "http://a.example,http://b.example"},
         .is_ready = is_ready,
     };
     return service_new(&options);

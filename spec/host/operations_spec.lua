@@ -24,7 +24,22 @@ local function files(pattern)
   return found
 end
 
--- The pieces of constant text in the format of one call of log_warn or log_error.
+-- The calls of log_warn, log_error and log_limited in a source, as { level, arguments from the
+-- component on }.
+local function calls(text)
+  local found = {}
+  for level, call in text:gmatch "%slog_(%l+)(%b())" do
+    if level == "limited" then
+      local name, rest = call:match "^%(.-LOG_(%u+),%s*(.*)$"
+      found[#found + 1] = name and { name:lower(), "(" .. rest }
+    else
+      found[#found + 1] = { level, call }
+    end
+  end
+  return found
+end
+
+-- The pieces of constant text in the format of one call.
 local function constant_text(call)
   local pieces = {}
   local format = call:gsub('^%b()', function(arguments)
@@ -77,7 +92,8 @@ describe(PAGE, function()
     local lines = markdown.chapter(PAGE, "Log lines")
     local missing, count = {}, 0
     for _, path in ipairs(files "src/*/*.c") do
-      for level, call in read(path):gmatch "%slog_(%l+)(%b())" do
+      for _, found in ipairs(calls(read(path))) do
+        local level, call = found[1], found[2]
         local text = longest(constant_text(call))
         count = count + 1
         if (level == "warn" or level == "error") and #text > 0

@@ -70,7 +70,7 @@ describe("/openapi.json", function()
         "--workers", "1", "--max-examples", "25", "--seed", "1", "--continue-on-failure",
         "--generation-database", "none", "--no-color", "--warnings", "off",
       },
-      seconds = 180,
+      seconds = 600,
     }
     assert.equal(0, code, output)
     assert.is_truthy(output:find("No issues found", 1, true), output)

@@ -31,17 +31,25 @@ struct answer {
     char body[65536]; /* NUL-terminated */
 };
 
-static inline int dial(int port)
+/* `window`: how much of an answer the other side may send ahead, about; 0: as the system has it. */
+static inline int dial_with_window(int port, int window)
 {
     struct sockaddr_in address = {.sin_family = AF_INET,
                                   .sin_port = htons((uint16_t)port),
                                   .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     assert_true(fd >= 0);
+    if (window > 0)
+        setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &window, sizeof window);
     assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof address), 0);
     struct timeval patience = {PATIENCE_MS / 1000, 0};
     setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
     return fd;
+}
+
+static inline int dial(int port)
+{
+    return dial_with_window(port, 0);
 }
 
 /* False: the other side does not take it any more. */

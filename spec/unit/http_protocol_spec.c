@@ -369,6 +369,47 @@ static void takes_the_largest_body_that_is_allowed(void **state)
     close(fd);
 }
 
+/* Reads until `size` bytes have come, a little at a time. */
+static void hear_slowly(int fd, char *text, size_t size)
+{
+    size_t at = 0;
+    while (at < size) {
+        ssize_t n = recv(fd, text + at, size - at < 16384 ? size - at : 16384, 0);
+        assert_true(n > 0);
+        at += (size_t)n;
+        usleep(100);
+    }
+}
+
+/* Together they are more than the socket takes before it is read from. */
+static void large_answers_come_whole_to_a_client_that_reads_slowly(void **state)
+{
+    (void)state;
+    enum { REQUESTS = 12, SIZE = 65536, ESCAPED = 6 * SIZE + 2 };
+    char *body = memory_alloc(ESCAPED);
+    int fd = dial_with_window(port, 4096);
+    memset(body, 1, SIZE);
+    for (int i = 1; i <= REQUESTS; i++) {
+        char text[128];
+        snprintf(text, sizeof text,
+                 "POST /body HTTP/1.1\r\nHost: x\r\n%sContent-Length: %d\r\n\r\n",
+                 i < REQUESTS ? "" : "Connection: close\r\n", SIZE);
+        say(fd, text);
+        assert_true(say_bytes(fd, body, SIZE));
+    }
+    for (int i = 1; i <= REQUESTS; i++) {
+        struct answer answer;
+        hear_within(fd, &answer, false, PATIENCE_MS);
+        assert_non_null(strstr(answer.head, "Content-Length: 393218\r\n"));
+        hear_slowly(fd, body, ESCAPED);
+        for (size_t at = 1; at < ESCAPED - 1; at += 6)
+            assert_memory_equal(body + at, "\\u0001", 6);
+    }
+    assert_ends(fd);
+    close(fd);
+    free(body);
+}
+
 static void outlives_pipelined_garbage(void **state)
 {
     (void)state;
@@ -446,6 +487,7 @@ int main(void)
         cmocka_unit_test(refuses_what_is_too_large),
         cmocka_unit_test(refuses_a_flood_of_headers),
         cmocka_unit_test(takes_the_largest_body_that_is_allowed),
+        cmocka_unit_test(large_answers_come_whole_to_a_client_that_reads_slowly),
         cmocka_unit_test(outlives_pipelined_garbage),
         cmocka_unit_test(is_not_ended_by_bytes_that_come_while_an_answer_is_made),
         cmocka_unit_test(survives_random_bytes),

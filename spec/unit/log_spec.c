@@ -118,6 +118,44 @@ static void a_limited_line_passes_once_and_counts_the_rest(void **state)
     assert_int_equal(held_back, 2);
 }
 
+static struct log_limit limit_of_line;
+
+static void write_limited(void)
+{
+    log_limited(&limit_of_line, 60000, LOG_WARN, "http", "no room for %s", "more");
+}
+
+static void a_limited_line_says_how_many_were_held_back_where_any_were(void **state)
+{
+    (void)state;
+    log_setup(LOG_INFO, false);
+    assert_string_equal(capture(write_limited) + 24, " warn  [http] no room for more\n");
+    assert_string_equal(capture(write_limited), "");
+    assert_string_equal(capture(write_limited), "");
+    limit_of_line.next_us = 0;
+    assert_string_equal(capture(write_limited) + 24,
+                        " warn  [http] no room for more (2 more like it)\n");
+    limit_of_line.next_us = 0;
+    assert_string_equal(capture(write_limited) + 24, " warn  [http] no room for more\n");
+}
+
+static void write_long_limited(void)
+{
+    char text[10000];
+    memset(text, 'x', sizeof text);
+    text[sizeof text - 1] = '\0';
+    log_limited(&limit_of_line, 60000, LOG_WARN, "http", "%s", text);
+}
+
+static void a_limited_line_that_is_cut_says_it_too(void **state)
+{
+    (void)state;
+    limit_of_line = (struct log_limit){.held_back = 3};
+    char *line = capture(write_long_limited);
+    assert_non_null(strstr(line, "xxx... (3 more like it)\n"));
+    assert_int_equal(strlen(line), strlen("2026-11-25T20:00:00.000Z warn  [http] \n") + 4095);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -126,6 +164,8 @@ int main(void)
         cmocka_unit_test(a_json_line_is_json_whatever_it_says),
         cmocka_unit_test(lines_below_the_level_are_not_written),
         cmocka_unit_test(a_limited_line_passes_once_and_counts_the_rest),
+        cmocka_unit_test(a_limited_line_says_how_many_were_held_back_where_any_were),
+        cmocka_unit_test(a_limited_line_that_is_cut_says_it_too),
     };
     return cmocka_run_group_tests_name("log", tests, NULL, NULL);
 }

@@ -7,9 +7,11 @@
 
 #include "base/memory.h"
 
-#define ALIGNMENT       _Alignof(max_align_t)
-#define BLOCK_BYTES_MIN ((size_t)16 * 1024)
-#define BLOCK_BYTES_MAX ((size_t)1024 * 1024) /* larger ones hold one allocation, are not kept */
+#define ALIGNMENT _Alignof(max_align_t)
+/* The smallest is, with its head, of a size that malloc keeps at hand: enough for most requests.
+ * Larger ones than the largest hold one allocation and are not kept. */
+#define BLOCK_BYTES_MIN ((size_t)960)
+#define BLOCK_BYTES_MAX ((size_t)1024 * 1024)
 
 struct arena_block {
     struct arena_block *next;

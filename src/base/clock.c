@@ -22,6 +22,11 @@ int64_t clock_monotonic_ms(void)
     return read_us(CLOCK_MONOTONIC) / 1000;
 }
 
+int64_t clock_coarse_ms(void)
+{
+    return read_us(CLOCK_MONOTONIC_COARSE) / 1000;
+}
+
 int64_t clock_thread_cpu_us(void)
 {
     return read_us(CLOCK_THREAD_CPUTIME_ID);

@@ -61,3 +61,9 @@ uint64_t hash_bytes(uint64_t seed, struct bytes bytes)
     }
     return hash;
 }
+
+void hash_hex(uint64_t hash, char *digits)
+{
+    for (int i = 0; i < HASH_HEX_SIZE; i++)
+        digits[i] = "0123456789abcdef"[hash >> (60 - 4 * i) & 0xf];
+}

@@ -18,5 +18,8 @@ void sha256_finish(struct sha256 *digest, char hex[SHA256_HEX_SIZE]);
 
 /* Good spread, not for use against an adversary. Chain by passing the result as `seed`. */
 uint64_t hash_bytes(uint64_t seed, struct bytes bytes);
+#define HASH_HEX_SIZE 16
+/* Writes it as HASH_HEX_SIZE digits, without a NUL. */
+void hash_hex(uint64_t hash, char *digits);
 
 #endif

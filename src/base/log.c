@@ -1,6 +1,7 @@
 #include "base/log.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -109,20 +110,19 @@ static void write_all(struct bytes line)
     }
 }
 
-void log_write(enum log_level level, const char *component, const char *format, ...)
+/* `more`: what is said behind the text. */
+static void write_line(enum log_level level, const char *component, const char *more,
+                       const char *format, va_list args)
 {
-    if (!log_enabled(level))
-        return;
     int saved_errno = errno;
     char message[MESSAGE_BYTES_MAX];
-    va_list args;
-    va_start(args, format);
-    int size = vsnprintf(message, sizeof message, format, args);
-    va_end(args);
+    size_t room = sizeof message - strlen(more);
+    int size = vsnprintf(message, room, format, args);
     if (size < 0)
-        snprintf(message, sizeof message, "(cannot format \"%s\")", format);
-    else if (size >= (int)sizeof message)
-        memcpy(message + sizeof message - 4, "...", 4);
+        snprintf(message, room, "(cannot format \"%s\")", format);
+    else if ((size_t)size >= room)
+        memcpy(message + room - 4, "...", 4);
+    memcpy(message + strlen(message), more, strlen(more) + 1);
 
     /* A buffer that is large enough never allocates: memory_die() logs through here. */
     char memory[LINE_BYTES_MAX];
@@ -136,6 +136,16 @@ void log_write(enum log_level level, const char *component, const char *format, 
     errno = saved_errno;
 }
 
+void log_write(enum log_level level, const char *component, const char *format, ...)
+{
+    if (!log_enabled(level))
+        return;
+    va_list args;
+    va_start(args, format);
+    write_line(level, component, "", format, args);
+    va_end(args);
+}
+
 bool log_limit_pass(struct log_limit *limit, int64_t interval_ms, uint64_t *held_back)
 {
     int64_t now_us = clock_monotonic_us();
@@ -147,4 +157,19 @@ bool log_limit_pass(struct log_limit *limit, int64_t interval_ms, uint64_t *held
     limit->held_back = 0;
     limit->next_us = now_us + interval_ms * 1000;
     return true;
+}
+
+void log_limited(struct log_limit *limit, int64_t interval_ms, enum log_level level,
+                 const char *component, const char *format, ...)
+{
+    uint64_t held_back;
+    char more[48] = "";
+    if (!log_enabled(level) || !log_limit_pass(limit, interval_ms, &held_back))
+        return;
+    if (held_back > 0)
+        snprintf(more, sizeof more, " (%" PRIu64 " more like it)", held_back);
+    va_list args;
+    va_start(args, format);
+    write_line(level, component, more, format, args);
+    va_end(args);
 }

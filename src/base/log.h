@@ -34,5 +34,10 @@ struct log_limit {
 
 /* True when a line may be written now; `*held_back` then says how many were held back before it. */
 bool log_limit_pass(struct log_limit *limit, int64_t interval_ms, uint64_t *held_back);
+/* log_write() when the limit lets it pass; where lines were held back before it, it ends with
+ * " (N more like it)". */
+void log_limited(struct log_limit *limit, int64_t interval_ms, enum log_level level,
+                 const char *component, const char *format, ...)
+    __attribute__((format(printf, 5, 6)));
 
 #endif

@@ -12,8 +12,8 @@
 #include "http/guard.h"
 #include "http/listen.h"
 #include "http/probe.h"
-#include "http/reply.h"
 #include "http/request.h"
+#include "http/response.h"
 #include "http/route.h"
 
 #define ADMIN_CONNECTIONS_MAX 64
@@ -21,7 +21,7 @@
 #define ALLOW_SIZE            64
 
 /* Who may read what an operator sees in a browser: no other site. */
-static const struct reply_policy POLICY = {.cors_origins = ""};
+static const struct cors_policy POLICY = {.origins = ""};
 
 struct admin_target {
     struct admin_target *next;
@@ -47,6 +47,11 @@ struct admin_request {
 
 /* ---- answers ---- */
 
+static void send_response(struct response response)
+{
+    response_send(&response);
+}
+
 static void admin_request_free(struct admin_request *request)
 {
     request_free(&request->request);
@@ -62,7 +67,8 @@ static void on_gone(void *arg)
 void admin_request_answer(struct admin_request *request, int status, struct bytes json)
 {
     if (request->client)
-        reply_json(request->client, &request->request, &POLICY, status, json, json);
+        send_response(
+            response_json(request->client, &request->request, &POLICY, status, json, json));
     admin_request_free(request);
 }
 
@@ -75,7 +81,7 @@ void admin_request_fail(struct admin_request *request, int status, const char *f
         die("out of memory: formatting \"%s\"", format);
     va_end(args);
     if (request->client)
-        reply_error(request->client, &request->request, &POLICY, status, text);
+        send_response(response_error(request->client, &request->request, &POLICY, status, text));
     admin_request_free(request);
     free(text);
 }
@@ -97,8 +103,8 @@ static void get_metrics(struct admin_request *request, void *arg)
     const struct admin_server *server = arg;
     struct buffer text = {0};
     metrics_write(server->options.metrics, &text);
-    reply_text(request->client, &request->request, "text/plain; version=0.0.4; charset=utf-8",
-               buffer_bytes(&text));
+    send_response(response_text(request->client, &request->request,
+                                "text/plain; version=0.0.4; charset=utf-8", buffer_bytes(&text)));
     admin_request_free(request);
     buffer_free(&text);
 }
@@ -156,7 +162,7 @@ static bool is_allowed(const struct admin_request *request)
 static void route(struct admin_request *admin)
 {
     const struct route_table *routes = admin->server->routes;
-    const struct request *request = &admin->request;
+    struct request *request = &admin->request;
     const struct route *found;
     char allow[ALLOW_SIZE];
     switch (route_find(routes, request->method, request->segments, request->n_segments, &found)) {
@@ -171,7 +177,7 @@ static void route(struct admin_request *admin)
         break;
     case ROUTE_NO_METHOD:
         route_allow(routes, request->segments, request->n_segments, allow, sizeof allow);
-        reply_not_allowed(admin->client, request, &POLICY, allow);
+        send_response(response_not_allowed(admin->client, request, &POLICY, allow));
         admin_request_free(admin);
         break;
     }

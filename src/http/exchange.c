@@ -15,14 +15,14 @@ static void on_time(int waited_ms, bool is_final, void *arg);
 
 /* ---- the beginning ---- */
 
-struct exchange *exchange_new(struct service *service, struct client *client)
+struct exchange *exchange_new(struct exchange_shared *shared, struct client *client)
 {
     struct exchange *exchange = memory_zero(1, sizeof *exchange);
-    exchange->service = service;
+    exchange->shared = shared;
     exchange->client = client;
     exchange->began_us = clock_monotonic_us();
     exchange->waiter =
-        (struct waiter){.room = &service->waiting, .on_time = on_time, .arg = exchange};
+        (struct waiter){.room = &shared->waiting, .on_time = on_time, .arg = exchange};
     return exchange;
 }
 
@@ -31,26 +31,27 @@ struct exchange *exchange_new(struct service *service, struct client *client)
 /* False: there are more than there may be. */
 static bool count_in_flight(struct exchange *exchange)
 {
-    struct service *service = exchange->service;
+    struct exchange_shared *shared = exchange->shared;
     exchange->counted = true;
-    gauge_add(service->in_flight, 1);
-    return atomic_fetch_add(service->options.in_flight, 1) < service->options.max_in_flight;
+    gauge_add(shared->in_flight_gauge, 1);
+    return atomic_fetch_add(shared->in_flight, 1) < shared->max_in_flight;
 }
 
 static void uncount_in_flight(struct exchange *exchange)
 {
+    struct exchange_shared *shared = exchange->shared;
     if (!exchange->counted)
         return;
     exchange->counted = false;
-    atomic_fetch_sub(exchange->service->options.in_flight, 1);
-    gauge_add(exchange->service->in_flight, -1);
+    atomic_fetch_sub(shared->in_flight, 1);
+    gauge_add(shared->in_flight_gauge, -1);
 }
 
 /* ---- the end ---- */
 
 static void exchange_free(struct exchange *exchange)
 {
-    struct service *service = exchange->service;
+    struct exchange_shared *shared = exchange->shared;
     waiter_release(&exchange->waiter);
     if (exchange->query)
         reader_query_cancel(exchange->query);
@@ -58,7 +59,7 @@ static void exchange_free(struct exchange *exchange)
         rules_call_free(exchange->call);
     routing_release(exchange->routing);
     if (exchange->generation)
-        rules_registry_release(service->options.rules, exchange->generation);
+        rules_registry_release(shared->rules, exchange->generation);
     uncount_in_flight(exchange);
     request_free(&exchange->request);
     free(exchange);
@@ -67,46 +68,46 @@ static void exchange_free(struct exchange *exchange)
 static void on_gone(void *arg)
 {
     struct exchange *exchange = arg;
-    counter_add(exchange->service->abandoned, 1);
+    counter_add(exchange->shared->abandoned, 1);
     exchange_free(exchange);
 }
 
-/* After the answer has been handed over. */
-static void end(struct exchange *exchange, int status)
+/* Counted first: whoever has the answer finds it among the metrics. */
+static void end(struct exchange *exchange, struct response response)
 {
     const struct request *request = &exchange->request;
     int64_t took_us = clock_monotonic_us() - exchange->began_us;
-    struct tally *tally =
-        exchange->target ? &exchange->target->tally : &exchange->service->unrouted;
-    tally_add(tally, request->method, status, (double)took_us / 1e6);
+    struct tally *tally = exchange->target ? &exchange->target->tally : &exchange->shared->unrouted;
+    tally_add(tally, request->method, response.status, (double)took_us / 1e6);
     if (log_enabled(LOG_DEBUG))
         log_debug("http", "%s %s: %d in %lld us, request %s", request->method, request->path,
-                  status, (long long)took_us, request->id);
+                  response.status, (long long)took_us, request->id);
+    response_send(&response);
     exchange_free(exchange);
 }
 
 void exchange_answer(struct exchange *exchange, int status, struct bytes json)
 {
-    end(exchange, reply_json(exchange->client, &exchange->request,
-                             &exchange->service->options.policy, status, json, json));
+    end(exchange, response_json(exchange->client, &exchange->request, &exchange->shared->policy,
+                                status, json, json));
 }
 
 void exchange_fail(struct exchange *exchange, int status, const char *text)
 {
-    end(exchange, reply_error(exchange->client, &exchange->request,
-                              &exchange->service->options.policy, status, text));
+    end(exchange, response_error(exchange->client, &exchange->request, &exchange->shared->policy,
+                                 status, text));
 }
 
 void exchange_not_allowed(struct exchange *exchange, const char *allow)
 {
-    end(exchange, reply_not_allowed(exchange->client, &exchange->request,
-                                    &exchange->service->options.policy, allow));
+    end(exchange, response_not_allowed(exchange->client, &exchange->request,
+                                       &exchange->shared->policy, allow));
 }
 
 void exchange_options(struct exchange *exchange, const char *allow)
 {
-    end(exchange, reply_options(exchange->client, &exchange->request,
-                                &exchange->service->options.policy, allow));
+    end(exchange,
+        response_options(exchange->client, &exchange->request, &exchange->shared->policy, allow));
 }
 
 /* ---- what the client must not see ---- */
@@ -115,25 +116,19 @@ static void log_trouble(const struct exchange *exchange, enum log_level level,
                         struct log_limit *limit, const char *what)
 {
     const struct request *request = &exchange->request;
-    uint64_t held_back;
-    if (!log_limit_pass(limit, 1000, &held_back))
-        return;
-    log_write(level, "http", "%s %s, request %s: %s", request->method, request->path, request->id,
-              what);
-    if (held_back > 0)
-        log_write(level, "http", "%llu more like it were not logged",
-                  (unsigned long long)held_back);
+    log_limited(limit, 1000, level, "http", "%s %s, request %s: %s", request->method, request->path,
+                request->id, what);
 }
 
 static void fail_defect(struct exchange *exchange, const char *what)
 {
-    log_trouble(exchange, LOG_ERROR, &exchange->service->defect_limit, what);
+    log_trouble(exchange, LOG_ERROR, &exchange->shared->defect_limit, what);
     exchange_fail(exchange, 500, DEFECT_TEXT);
 }
 
 static void fail_unavailable(struct exchange *exchange, const char *what)
 {
-    log_trouble(exchange, LOG_WARN, &exchange->service->trouble_limit, what);
+    log_trouble(exchange, LOG_WARN, &exchange->shared->trouble_limit, what);
     exchange_fail(exchange, 503, UNAVAILABLE_TEXT);
 }
 
@@ -143,8 +138,8 @@ static void answer_lasting(struct exchange *exchange, const struct reply *reply)
 {
     struct bytes json = buffer_bytes(&reply->body);
     struct bytes lasting = reply->lasting ? bytes_of(json.data, reply->lasting) : json;
-    end(exchange, reply_json(exchange->client, &exchange->request,
-                             &exchange->service->options.policy, reply->status, json, lasting));
+    end(exchange, response_json(exchange->client, &exchange->request, &exchange->shared->policy,
+                                reply->status, json, lasting));
 }
 
 static void answer_reply(struct exchange *exchange, struct reply *reply)
@@ -164,7 +159,7 @@ static void on_rows(enum query_outcome outcome, const struct result *result,
     switch (outcome) {
     case QUERY_OK: {
         struct reply reply = {0};
-        exchange->rows_came = reader_pool_now(exchange->service->options.pool);
+        exchange->rows_came = reader_pool_now(exchange->shared->pool);
         if (rules_call_result(exchange->call, result, &reply))
             advance(exchange);
         else
@@ -214,7 +209,7 @@ static void advance(struct exchange *exchange)
     switch (rules_call_next(exchange->call, &params, &reply)) {
     case CALL_QUERY:
         exchange->query =
-            reader_pool_query(exchange->service->options.pool, params.query->sql, params.values,
+            reader_pool_query(exchange->shared->pool, params.query->sql, params.values,
                               params.query->n_types, exchange->rows_came, on_rows, exchange);
         return;
     case CALL_REPLY:
@@ -232,11 +227,11 @@ static void advance(struct exchange *exchange)
 
 void exchange_ask_rules(struct exchange *exchange)
 {
-    struct service *service = exchange->service;
+    struct exchange_shared *shared = exchange->shared;
     const struct request *request = &exchange->request;
     if (!count_in_flight(exchange)) {
-        counter_add(service->busy, 1);
-        log_trouble(exchange, LOG_WARN, &service->trouble_limit, "too many requests in flight");
+        counter_add(shared->busy, 1);
+        log_trouble(exchange, LOG_WARN, &shared->trouble_limit, "too many requests in flight");
         exchange_fail(exchange, 503, BUSY_TEXT);
         return;
     }
@@ -251,7 +246,7 @@ void exchange_ask_rules(struct exchange *exchange)
         .request_id = request->id,
     };
     struct reply reply = {0};
-    exchange->call = rules_call_begin(exchange->generation->states[service->options.slot],
+    exchange->call = rules_call_begin(exchange->generation->states[shared->slot],
                                       exchange->target->endpoint, &view, &reply);
     if (exchange->call)
         advance(exchange);

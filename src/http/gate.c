@@ -15,6 +15,7 @@
 #include "base/memory.h"
 #include "http/address.h"
 #include "http/auth.h"
+#include "http/head.h"
 #include "http/rate.h"
 
 struct gate {
@@ -69,27 +70,16 @@ static struct rate_key key_of(const struct gate *gate, const struct request *req
     return rate_key_of_address(&client);
 }
 
-static void add_header(const struct request *request, const char *name, const char *value)
-{
-    if (evhttp_add_header(evhttp_request_get_output_headers(request->http), name, value) < 0)
-        die("the header %s cannot be sent", name);
-}
-
-static void add_number(struct request *request, const char *name, int number)
-{
-    add_header(request, name, arena_printf(&request->arena, "%d", number));
-}
-
 /* False: too often. */
 static bool take_token(struct gate *gate, struct request *request, struct bytes subject)
 {
     struct rate_key key = subject.data ? rate_key_of_subject(subject) : key_of(gate, request);
     struct rate_verdict verdict = rate_take(gate->rate, &key, clock_monotonic_us());
-    add_number(request, "RateLimit-Limit", verdict.limit);
-    add_number(request, "RateLimit-Remaining", verdict.remaining);
-    add_number(request, "RateLimit-Reset", verdict.reset_s);
+    head_add_number(&request->header, "RateLimit-Limit", (size_t)verdict.limit);
+    head_add_number(&request->header, "RateLimit-Remaining", (size_t)verdict.remaining);
+    head_add_number(&request->header, "RateLimit-Reset", (size_t)verdict.reset_s);
     if (!verdict.allowed) {
-        add_number(request, "Retry-After", verdict.retry_after_s);
+        head_add_number(&request->header, "Retry-After", (size_t)verdict.retry_after_s);
         counter_add(gate->limited, 1);
     }
     return verdict.allowed;
@@ -106,7 +96,7 @@ int gate_check(struct gate *gate, struct request *request, const char **text)
         return 429;
     }
     if (auth.outcome != AUTH_PASSED) {
-        add_header(request, "WWW-Authenticate", auth.challenge);
+        head_add(&request->header, "WWW-Authenticate", auth.challenge);
         *text = auth.text;
         return 401;
     }

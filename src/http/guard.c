@@ -58,7 +58,7 @@ static struct bufferevent *on_accepted(struct event_base *base, void *arg)
     struct client *client = memory_zero(1, sizeof *client);
     client->guard = guard;
     client->fd = -1;
-    client->since_ms = clock_monotonic_ms();
+    client->since_ms = clock_coarse_ms();
     client->bufferevent = bufferevent_socket_new(base, -1, 0);
     if (!client->bufferevent)
         die("no bufferevent for a connection");
@@ -113,6 +113,8 @@ static void on_closed(struct evhttp_connection *connection, void *arg)
         accept_again(guard);
     if (client->on_gone)
         client->on_gone(client->on_gone_arg);
+    if (guard->asking == client)
+        guard->asking = NULL;
     free(client);
 }
 
@@ -178,7 +180,7 @@ static void expire(struct client *client)
 
 static void expire_overdue(struct guard *guard)
 {
-    int64_t now_ms = clock_monotonic_ms();
+    int64_t now_ms = clock_coarse_ms();
     for (int phase = 0; phase < N_PHASES; phase++) {
         struct client *client;
         while (guard->limits_ms[phase] > 0 && (client = TAILQ_FIRST(&guard->queues[phase])) &&
@@ -218,11 +220,8 @@ static void on_accept_failed(struct evconnlistener *listener, void *http)
     (void)http; /* the listener is evhttp's, and so is what it passes */
     static _Thread_local struct log_limit limit;
     int error = errno;
-    uint64_t held_back;
     evconnlistener_disable(listener);
-    if (log_limit_pass(&limit, 1000, &held_back))
-        log_warn("http", "cannot accept connections: %s (%llu times more since the last line)",
-                 strerror(error), (unsigned long long)held_back);
+    log_limited(&limit, 1000, LOG_WARN, "http", "cannot accept connections: %s", strerror(error));
 }
 
 /* ---- life ---- */

@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "base/bytes.h"
 #include "metrics/metrics.h"
 
 struct event_base;
@@ -56,8 +57,12 @@ void guard_drain(struct guard *guard);
  * client_refuse(); until then `on_gone` (NULL: none) is called when the client goes away, and then
  * neither may be called any more and the request is gone too. */
 void client_on_gone(struct client *client, void (*on_gone)(void *arg), void *arg);
-/* Header and body are what was put into the request's output headers and output buffer. */
-void client_answer(struct client *client, int status);
+/* `head` is the whole of it, with the empty line (see head.h); both are copied as far as the socket
+ * does not take them at once. `closes`: `head` says Connection: close, and it is. The request may
+ * be gone afterwards, and so may the client. */
+void client_answer(struct client *client, struct bytes head, struct bytes body, bool closes);
+/* The answer must close: no more is read from this client. */
+bool client_must_close(const struct client *client);
 /* Answers {"error": text} and closes: for requests after which the connection cannot be trusted to
  * be at the beginning of another one. `text` is a literal that JSON needs no escapes for. */
 void client_refuse(struct client *client, int status, const char *text);

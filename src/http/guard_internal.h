@@ -31,7 +31,7 @@ struct client {
     TAILQ_ENTRY(client) entry; /* in its phase's queue */
     struct guard *guard;
     enum phase phase;
-    int64_t since_ms; /* in this phase; monotonic */
+    int64_t since_ms; /* in this phase; clock_coarse_ms() */
     struct bufferevent *bufferevent;
     struct evhttp_connection *connection; /* NULL until the end of the turn that accepted it */
     evutil_socket_t fd;                   /* valid with `connection` */
@@ -53,6 +53,7 @@ struct guard {
     struct client_queue queues[N_PHASES];
     int64_t limits_ms[N_PHASES]; /* 0: none */
     size_t n_clients;
+    struct client *asking; /* its request is with the owner now; NULL: none, or it has gone */
     struct client **by_fd;
     size_t n_by_fd;
     struct farewell *farewell;

@@ -15,7 +15,8 @@
 #include "base/memory.h"
 #include "base/utf8.h"
 
-#define TRACEPARENT_SIZE (sizeof "00-0123456789abcdef0123456789abcdef-0123456789abcdef-00" - 1)
+#define PARAMS_CAPACITY_MIN 8
+#define TRACEPARENT_SIZE    (sizeof "00-0123456789abcdef0123456789abcdef-0123456789abcdef-00" - 1)
 
 /* ---- the header ---- */
 
@@ -148,7 +149,10 @@ static const char *new_id(struct arena *arena)
     if (count++ == 0 && getrandom(&seed, sizeof seed, 0) != sizeof seed)
         die("no random bytes");
     uint64_t id = hash_bytes(seed, bytes_of((const char *)&count, sizeof count));
-    return arena_printf(arena, "%016llx", (unsigned long long)id);
+    char *digits = arena_alloc(arena, HASH_HEX_SIZE + 1);
+    hash_hex(id, digits);
+    digits[HASH_HEX_SIZE] = '\0';
+    return digits;
 }
 
 /* X-Request-Id, else the trace that the request belongs to, else one of our own. */
@@ -156,7 +160,7 @@ static const char *id_of(struct request *request)
 {
     const char *id = request_header(request, "X-Request-Id");
     if (id && is_sane_id(id))
-        return id;
+        return arena_copy(&request->arena, bytes_of_string(id)).data;
     const char *traceparent = request_header(request, "traceparent");
     struct bytes trace = traceparent ? trace_id(traceparent) : (struct bytes){0};
     if (trace.data)
@@ -240,6 +244,16 @@ static bool read_path(struct request *request, struct bytes path, struct error *
     return true;
 }
 
+static void grow_params(struct request *request)
+{
+    size_t capacity = request->params_capacity ? request->params_capacity * 2 : PARAMS_CAPACITY_MIN;
+    struct pair *params = arena_alloc(&request->arena, capacity * sizeof *params);
+    if (request->n_params > 0)
+        memcpy(params, request->params, request->n_params * sizeof *params);
+    request->params = params;
+    request->params_capacity = capacity;
+}
+
 static bool add_param(struct request *request, struct bytes name, struct bytes value,
                       struct error *err)
 {
@@ -249,6 +263,8 @@ static bool add_param(struct request *request, struct bytes name, struct bytes v
     }
     if (request->n_params == REQUEST_PARAMS_MAX)
         return error_set(err, "There are more than %d parameters", REQUEST_PARAMS_MAX);
+    if (request->n_params == request->params_capacity)
+        grow_params(request);
     request->params[request->n_params++] = (struct pair){name, value};
     return true;
 }
@@ -309,7 +325,7 @@ static const char *method_name(enum evhttp_cmd_type type)
 
 bool request_read(struct request *request, struct evhttp_request *http, struct error *err)
 {
-    *request = (struct request){.http = http, .arena = request->arena};
+    request->http = http;
     request->method = method_name(http->type);
     request->id = id_of(request);
     request->path = "/";
@@ -328,6 +344,7 @@ bool request_read(struct request *request, struct evhttp_request *http, struct e
 void request_free(struct request *request)
 {
     arena_free(&request->arena);
+    buffer_free(&request->header);
 }
 
 bool request_add_path_params(struct request *request, const struct route *route, struct error *err)
@@ -342,8 +359,10 @@ bool request_add_path_params(struct request *request, const struct route *route,
         if (!add_param(request, name, request->segments[i], err))
             return false;
     }
-    struct pair sorted[REQUEST_PARAMS_MAX];
     size_t n_path = request->n_params - n_query;
+    if (n_path == 0)
+        return true;
+    struct pair sorted[REQUEST_PARAMS_MAX];
     memcpy(sorted, request->params + n_query, n_path * sizeof *sorted);
     memcpy(sorted + n_path, request->params, n_query * sizeof *sorted);
     memcpy(request->params, sorted, request->n_params * sizeof *sorted);

@@ -7,6 +7,7 @@
 #include <stddef.h>
 
 #include "base/arena.h"
+#include "base/buffer.h"
 #include "base/bytes.h"
 #include "base/error.h"
 #include "http/route.h"
@@ -25,10 +26,11 @@ struct request {
     const char *id;   /* X-Request-Id, else the trace id of traceparent, else made here */
     struct bytes segments[ROUTE_SEGMENTS_MAX + 1]; /* of the path, decoded */
     size_t n_segments;
-    struct pair params[REQUEST_PARAMS_MAX]; /* those of the path first, then the query's */
-    size_t n_params;
-    struct bytes body;   /* absent: none */
-    struct bytes claims; /* of the token that let it in, as JSON; absent: there was none */
+    struct pair *params; /* those of the path first, then the query's */
+    size_t n_params, params_capacity;
+    struct bytes body;    /* absent: none */
+    struct bytes claims;  /* of the token that let it in, as JSON; absent: there was none */
+    struct buffer header; /* lines of the answer's head that are known before the answer is */
 };
 
 /* Whether the header is one that can be trusted to say where the request ends: one Content-Length
@@ -37,8 +39,9 @@ struct request {
  * what follows may be anything. */
 const char *request_check(struct evhttp_request *http, int *status);
 
-/* Reads method, path, query and body. False: answer 400 with the text in `err`; `id`, `method` and
- * `path` are set in any case. request_free() afterwards in any case. */
+/* Reads method, path, query and body; `request` is zero-initialised. False: answer 400 with the
+ * text in `err`; `id`, `method` and `path` are set in any case. request_free() afterwards in any
+ * case. */
 bool request_read(struct request *request, struct evhttp_request *http, struct error *err)
     __attribute__((warn_unused_result));
 void request_free(struct request *request);

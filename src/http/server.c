@@ -143,7 +143,7 @@ static struct service *new_service(struct http_thread *thread, size_t slot)
         .max_in_flight = options->settings->http_max_in_flight,
         .base = thread->base,
         .n_waiting = &thread->server->n_waiting,
-        .policy = {.cors_origins = options->settings->cors_origins},
+        .policy = {.origins = options->settings->cors_origins},
         .is_ready = is_ready,
         .arg = thread,
     };
@@ -173,12 +173,23 @@ static struct guard *new_guard(struct http_thread *thread)
     return guard_new(&guard);
 }
 
+/* Without a lock: no other thread ever touches it, what they have to say comes through wake_fd. */
+static struct event_base *new_base(void)
+{
+    struct event_config *config = event_config_new();
+    if (!config || event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK) < 0)
+        die("out of memory: an event loop's configuration");
+    struct event_base *base = event_base_new_with_config(config);
+    event_config_free(config);
+    return base;
+}
+
 /* Everything of a thread is made here and from pthread_create() on used there only. */
 static void thread_init(struct http_thread *thread, struct http_server *server, size_t number)
 {
     thread->server = server;
     snprintf(thread->name, sizeof thread->name, "http/%zu", number);
-    thread->base = event_base_new();
+    thread->base = new_base();
     thread->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     if (!thread->base || thread->wake_fd < 0)
         die("no event loop for %s: %s", thread->name, strerror(errno));

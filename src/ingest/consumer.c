@@ -56,10 +56,8 @@ static void complain(struct consumer *consumer, rd_kafka_resp_err_t code, const 
         error_set(&consumer->trouble, "Kafka: %s: %s", rd_kafka_err2name(code), text);
     consumer->trouble_until_ms = clock_monotonic_ms() + TROUBLE_MS;
 
-    uint64_t held_back;
-    if (log_limit_pass(&consumer->error_limit, ERROR_INTERVAL_MS, &held_back))
-        log_error(COMPONENT, "%s (%" PRIu64 " more since the last line)", consumer->trouble.text,
-                  held_back);
+    log_limited(&consumer->error_limit, ERROR_INTERVAL_MS, LOG_ERROR, COMPONENT, "%s",
+                consumer->trouble.text);
 }
 
 static void on_error(rd_kafka_t *kafka, int code, const char *text, void *arg)
@@ -268,9 +266,8 @@ rd_kafka_t *consumer_handle(struct consumer *consumer)
 /* It may be made later; the other topics go on. */
 static void say_unknown(struct consumer *consumer, const char *text)
 {
-    uint64_t held_back;
-    if (log_limit_pass(&consumer->unknown_limit, ERROR_INTERVAL_MS, &held_back))
-        log_warn(COMPONENT, "Kafka: %s", text);
+    log_limited(&consumer->unknown_limit, ERROR_INTERVAL_MS, LOG_WARN, COMPONENT, "Kafka: %s",
+                text);
 }
 
 /* A message here is an error: those of partitions come by the other queue. */

@@ -128,11 +128,9 @@ static void count_rejected(struct counts *counts, const struct part *part)
                 1);
 
     struct saved_line *line = saved_line_of(counts, part->stream);
-    uint64_t held_back;
-    if (log_limit_pass(&line->rejected_limit, SAVED_INTERVAL_MS, &held_back))
-        log_warn(part->stream->name,
-                 "message rejected (%s): %.*s (%" PRIu64 " more since the last line)", stage,
-                 (int)part->mapped.reason.size, part->mapped.reason.data, held_back);
+    log_limited(&line->rejected_limit, SAVED_INTERVAL_MS, LOG_WARN, part->stream->name,
+                "message rejected (%s): %.*s", stage, (int)part->mapped.reason.size,
+                part->mapped.reason.data);
 }
 
 static void count_entry(struct counts *counts, const struct entry *entry, int64_t now_ms)
