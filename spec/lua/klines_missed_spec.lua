@@ -428,7 +428,7 @@ describe("GET /api/v1/klines/missed", function()
     assert.same({
       {
         level = "info", component = "MarketController",
-        text = "Fetching missed klines: BTCUSDT fromSeq:100 toSeq:150",
+        text = "Fetching missed klines: BTCUSDT fromSeq:100 toSeq:150", request = "spec",
       },
     }, kit.lines)
   end)

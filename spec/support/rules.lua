@@ -24,7 +24,8 @@ local rules = {}
 --   modules  what to load besides "init" and all that it requires: { "streams.market_data" }
 --   env      name -> value, for cs.env
 --   now_ms   holds the rules' clock
--- The kit has `lines` ({ level, component, text } of every line logged) and `counters`.
+-- The kit has `lines` ({ level, component, text, request } of every line logged; the service writes
+-- the request behind the text) and `counters`.
 function rules.open(options)
   options = options or {}
   local kit = setmetatable({ lines = {}, counters = {}, component = "rules" }, Kit)
@@ -34,6 +35,7 @@ function rules.open(options)
     lines = kit.lines,
     counters = kit.counters,
     component = function() return kit.component end,
+    request = function() return kit.request end,
   }
   kit.cs = cs
   kit.sandbox = sandbox.open(options.dir or "lua", cs, options.files)
@@ -55,10 +57,10 @@ function rules.copy(value)
   return copied
 end
 
--- Runs `work` with lines in the name of `component`.
+-- Runs `work` with lines in the name of `component`, about a request or none.
 function Kit:enter_as(component)
-  return function(work)
-    self.component = component
+  return function(work, request)
+    self.component, self.request = component, request
     return work()
   end
 end

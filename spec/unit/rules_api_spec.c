@@ -159,8 +159,14 @@ static void reads_only_allowed_variables(void **context)
     kit_expect("return pcall(cs.env, 'RULES_SPEC_ALLOWED')", "false");
 }
 
-/* What a run wrote to stderr. free() it. */
-static char *captured_log(struct rules_state *state, int runs)
+static void map_once(struct rules_state *state)
+{
+    free(kit_run(state, "{}"));
+}
+
+/* What runs wrote to stderr. free() it. */
+static char *captured_log(struct rules_state *state, int runs,
+                          void (*run)(struct rules_state *state))
 {
     fflush(stderr);
     int kept = dup(STDERR_FILENO);
@@ -168,7 +174,7 @@ static char *captured_log(struct rules_state *state, int runs)
     assert_non_null(file);
     dup2(fileno(file), STDERR_FILENO);
     for (int i = 0; i < runs; i++)
-        free(kit_run(state, "{}"));
+        run(state);
     dup2(kept, STDERR_FILENO);
     close(kept);
     char *text = memory_zero(1, 100000);
@@ -184,7 +190,7 @@ static void logs_under_the_name_of_the_stream(void **context)
     (void)context;
     struct rules_state *state = kit_evaluator(
         "", "cs.log.info('100%s') cs.log.warn('w\\n2') cs.log.error(('x'):rep(5000)) return 1");
-    char *text = captured_log(state, 1);
+    char *text = captured_log(state, 1, map_once);
     assert_non_null(strstr(text, "info  [x] 100%s\n"));
     assert_non_null(strstr(text, "warn  [x] w"));
     assert_null(strstr(text, "w\n2"));
@@ -200,7 +206,7 @@ static void holds_repeated_lines_back(void **context)
         "local n = 0", "n = n + 1 cs.log.limited('a', 60000, 'info', 'line ' .. n) "
                        "cs.log.limited('b', 60000, 'info', 'other ' .. n) "
                        "for i = 1, 200 do cs.log.limited('k' .. i, 0, 'debug', 'x') end");
-    char *text = captured_log(state, 3);
+    char *text = captured_log(state, 3, map_once);
     assert_non_null(strstr(text, "[x] line 1\n"));
     assert_non_null(strstr(text, "[x] other 1\n"));
     assert_null(strstr(text, "line 2"));
@@ -209,6 +215,32 @@ static void holds_repeated_lines_back(void **context)
     rules_state_free(state);
     kit_expect("cs.log.limited('a', -1, 'info', 'x')", "(0 to 86400000 ms expected)");
     kit_expect("cs.log.limited('a', 1, 'loud', 'x')", "(invalid option 'loud')");
+}
+
+static void ask_once(struct rules_state *state)
+{
+    const struct request_view request = {.method = "GET", .path = "/x", .request_id = "r7"};
+    struct reply reply;
+    struct rules_call *call = rules_call_begin(state, 0, &request, &reply);
+    assert_non_null(call);
+    assert_int_equal(rules_call_reply(call, &reply), 0);
+    assert_int_equal(reply.status, 200);
+    buffer_free(&reply.body);
+    rules_call_free(call);
+}
+
+static void names_the_request_in_what_an_endpoint_logs(void **context)
+{
+    (void)context;
+    struct rules_state *state = kit_endpoint(
+        "return { name = 'Asker', method = 'GET', paths = { '/x' },\n"
+        "request = function() cs.log.info('asked') return {} end,\n"
+        "reply = function() cs.log.limited('a', 60000, 'warn', 'answered') return 200, {} end }");
+    char *text = captured_log(state, 1, ask_once);
+    assert_non_null(strstr(text, "info  [Asker] asked, request r7\n"));
+    assert_non_null(strstr(text, "warn  [Asker] answered, request r7\n"));
+    free(text);
+    rules_state_free(state);
 }
 
 static void is_silent_while_examples_run(void **context)
@@ -244,6 +276,7 @@ int main(void)
         cmocka_unit_test(reads_only_allowed_variables),
         cmocka_unit_test(logs_under_the_name_of_the_stream),
         cmocka_unit_test(holds_repeated_lines_back),
+        cmocka_unit_test(names_the_request_in_what_an_endpoint_logs),
         cmocka_unit_test(is_silent_while_examples_run),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,4 +1,5 @@
-/* cs.log: lines carry the name of the stream or endpoint that writes them. */
+/* cs.log: lines carry the name of the stream or endpoint that writes them, and the request that
+ * they are about. */
 #include <inttypes.h>
 #include <lauxlib.h>
 #include <stdlib.h>
@@ -31,10 +32,13 @@ static void write_line(lua_State *L, enum log_level level, int argument, uint64_
     if (state->rehearsing)
         return;
     int shown = size > 2000 ? 2000 : (int)size;
+    const char *about = state->request_id ? ", request " : "";
+    const char *id = state->request_id ? state->request_id : "";
     if (held_back > 0)
-        log_write(level, component, "%.*s (%" PRIu64 " more like it)", shown, text, held_back);
+        log_write(level, component, "%.*s%s%s (%" PRIu64 " more like it)", shown, text, about, id,
+                  held_back);
     else
-        log_write(level, component, "%.*s", shown, text);
+        log_write(level, component, "%.*s%s%s", shown, text, about, id);
 }
 
 /* Upvalue: the index of the level. */

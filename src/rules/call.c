@@ -70,7 +70,9 @@ static bool run_step(struct step *step, const char *hook, int limit_ms,
     step->answered = false;
     step->skipped = false;
     state->component = call->runtime->component;
+    state->request_id = call->request_id;
     bool done = rules_enter(state, &entry, body, step, &step->reply->err) == RULES_DONE;
+    state->request_id = NULL;
     state->component = "rules";
     if (!done)
         break_reply(step->reply);
@@ -212,6 +214,7 @@ struct rules_call *rules_call_begin(struct rules_state *state, size_t endpoint,
     call->def = &state->def.endpoints[endpoint];
     call->runtime = &state->endpoints[endpoint];
     call->kept = LUA_NOREF;
+    call->request_id = memory_string(request->request_id);
     *reply = (struct reply){0};
     struct step step = {.call = call, .request = request, .reply = reply};
     if (run_step(&step, "request", state->options.request_ms, run_request) && !step.answered)
@@ -435,5 +438,6 @@ void rules_call_free(struct rules_call *call)
     /* Outside a call the allocator refuses nothing, so this cannot raise. */
     luaL_unref(call->state->L, LUA_REGISTRYINDEX, call->kept);
     arena_free(&call->arena);
+    free(call->request_id);
     free(call);
 }

@@ -13,6 +13,7 @@ struct rules_call {
     size_t current;     /* the query that runs */
     int waited_ms;      /* between the first reply() and this round */
     bool is_final;      /* reply() has to answer now */
+    char *request_id;   /* for lines that the rule logs */
     struct arena arena; /* values of the current query */
 };
 

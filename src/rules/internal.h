@@ -52,6 +52,7 @@ struct rules_state {
     const struct rules_snapshot *snapshot; /* what `require` reads; NULL once loaded */
     const char *loading;                   /* file whose chunk runs; NULL: none */
     const char *component;                 /* of log lines in the running call */
+    const char *request_id;                /* the same; NULL: it is about no request */
     bool rehearsing;                       /* examples run: nothing is logged or counted */
     struct rules_log_limit *log_limits;
     struct log_limit series_limit;         /* of lines about functions that name no series */

@@ -90,11 +90,13 @@ local function env_reader(values)
   end
 end
 
-local function logger(lines, component)
+local function logger(lines, component, request)
   local log, passed_at = {}, {}
   for _, level in ipairs { "debug", "info", "warn", "error" } do
     log[level] = function(text)
-      lines[#lines + 1] = { level = level, component = component(), text = text }
+      lines[#lines + 1] = {
+        level = level, component = component(), text = text, request = request(),
+      }
     end
   end
   function log.limited(key, interval_ms, level, text)
@@ -132,12 +134,12 @@ end
 local api = {}
 
 -- options: env (name -> value), now_ms (the time that rules see; the clock's when nil), lines and
--- counters (filled), component (a function: whose lines these are).
+-- counters (filled), component and request (functions: whose lines these are, and about what).
 function api.make(options)
   return {
     null = cjson.null,
     env = env_reader(options.env),
-    log = logger(options.lines, options.component),
+    log = logger(options.lines, options.component, options.request),
     counter = counter_maker(options.counters),
     json = {
       encode = encode,

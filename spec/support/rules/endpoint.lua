@@ -10,6 +10,8 @@ local KNOWN = {
   queries = 1, reply = 1, examples = 1,
 }
 
+local SPEC_ID = "spec"
+
 local Endpoint = {}
 Endpoint.__index = Endpoint
 
@@ -48,7 +50,7 @@ local function full_request(self, given)
     query = given.query or {},
     params = given.params or {},
     claims = given.claims,
-    id = given.id or "spec",
+    id = given.id or SPEC_ID,
     body = given.body,
     waited_ms = 0,
   }
@@ -160,7 +162,7 @@ function Endpoint:call(given)
       if body ~= "again" then return refusal(asked, body, volatile, more) end
       wait(req, volatile, given.is_final)
     end
-  end)
+  end, given.id or SPEC_ID)
 end
 
 function Endpoint:check_example(example)
