@@ -313,6 +313,21 @@ describe("a change of the files is noticed", function()
     assert.is_nil(r.service:metric 'core_service_rules_reloads_total{outcome="failed"}')
   end)
 
+  it("when it cannot be read any more, and when it can again", function()
+    local r, dir = open()
+    local good = dir:read "lib/symbol.lua"
+    dir:delete "lib/symbol.lua"
+    assert(os.execute(("ln -s nowhere %s/lib/symbol.lua"):format(dir.path)) == 0)
+    r.wait_refused "lib/symbol.lua: No such file or directory"
+    assert.are.equal(1, r.service:metric 'core_service_rules_reloads_total{outcome="failed"}')
+    dir:save("lib/symbol.lua", good)
+    r.wait_generation(1)
+    assert(os.execute(("mv %s %s.away"):format(dir.path, dir.path)) == 0)
+    r.wait_refused(dir.path .. "/: No such file or directory")
+    assert(os.execute(("mv %s.away %s"):format(dir.path, dir.path)) == 0)
+    r.wait_generation(1)
+  end)
+
   it("for both of two edits within a second", function()
     local r, dir = open()
     dir:edit("init.lua", "\n", "\n-- one\n")

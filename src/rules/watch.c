@@ -7,9 +7,11 @@
 
 #include "base/error.h"
 #include "base/hash.h"
-#include "base/log.h"
 #include "base/memory.h"
 #include "rules/walk.h"
+
+/* Gone for a scan or two is what a swap looks like; gone for longer is a change. */
+#define GONE_SCANS 3
 
 /* What one look at the directory gave. */
 struct scan {
@@ -22,9 +24,9 @@ struct rules_watch {
     char *dir;
     void (*on_change)(void *arg);
     void *arg;
-    struct scan seen;   /* as it was at creation or when on_change was called last */
-    struct scan last;   /* the scan before */
-    bool trouble_known; /* that it cannot be looked at was logged */
+    struct scan seen; /* as it was at creation or when on_change was called last */
+    struct scan last; /* the scan before */
+    int n_same;       /* scans in a row that were like the last */
 };
 
 /* The sum of the files' hashes: folders give their entries in any order. */
@@ -32,18 +34,19 @@ static bool add_file(const struct walk_file *file, void *arg, struct error *err)
 {
     (void)err;
     const struct stat *stat_now = file->stat;
-    int64_t facts[] = {(int64_t)stat_now->st_dev, (int64_t)stat_now->st_ino,
-                       (int64_t)stat_now->st_size, (int64_t)stat_now->st_mtim.tv_sec,
-                       (int64_t)stat_now->st_mtim.tv_nsec};
+    int64_t facts[] = {(int64_t)stat_now->st_dev,          (int64_t)stat_now->st_ino,
+                       (int64_t)stat_now->st_size,         (int64_t)stat_now->st_mtim.tv_sec,
+                       (int64_t)stat_now->st_mtim.tv_nsec, (int64_t)stat_now->st_mode};
     uint64_t hash = hash_bytes(0, bytes_of_string(file->path));
     *(uint64_t *)arg += hash_bytes(hash, bytes_of((const char *)facts, sizeof facts));
     return true;
 }
 
-static struct scan scan_now(const char *dir, struct error *err)
+static struct scan scan_now(const char *dir)
 {
     struct scan scan = {0};
-    scan.ok = rules_walk(dir, add_file, &scan.mark, err);
+    struct error err; /* who reads the files then meets it too, and says so */
+    scan.ok = rules_walk(dir, add_file, &scan.mark, &err);
     return scan;
 }
 
@@ -52,29 +55,15 @@ static bool is_same(struct scan a, struct scan b)
     return a.ok == b.ok && (!a.ok || a.mark == b.mark);
 }
 
-/* Gone for one scan is what a swap looks like; gone for two is worth a line. */
-static void report_trouble(struct rules_watch *watch, struct scan now, const struct error *err)
-{
-    if (now.ok && watch->trouble_known) {
-        log_info("rules", "%s can be read again", watch->dir);
-        watch->trouble_known = false;
-    } else if (!now.ok && !watch->last.ok && !watch->trouble_known) {
-        log_warn("rules", "changes cannot be noticed, the rules in use stay: %s", err->text);
-        watch->trouble_known = true;
-    }
-}
-
 static void on_timer(evutil_socket_t fd, short events, void *arg)
 {
     (void)fd;
     (void)events;
     struct rules_watch *watch = arg;
-    struct error err = {0};
-    struct scan now = scan_now(watch->dir, &err);
-    report_trouble(watch, now, &err);
-    bool settled = now.ok && is_same(now, watch->last);
+    struct scan now = scan_now(watch->dir);
+    watch->n_same = is_same(now, watch->last) ? watch->n_same + 1 : 0;
     watch->last = now;
-    if (!settled || is_same(now, watch->seen))
+    if (watch->n_same < (now.ok ? 1 : GONE_SCANS) || is_same(now, watch->seen))
         return;
     watch->seen = now;
     watch->on_change(watch->arg); /* may free the watch */
@@ -84,11 +73,10 @@ struct rules_watch *rules_watch_new(struct event_base *base, const char *dir, in
                                     void (*on_change)(void *arg), void *arg)
 {
     struct rules_watch *watch = memory_zero(1, sizeof *watch);
-    struct error err;
     watch->dir = memory_string(dir);
     watch->on_change = on_change;
     watch->arg = arg;
-    watch->seen = watch->last = scan_now(dir, &err);
+    watch->seen = watch->last = scan_now(dir);
     if (interval_ms <= 0)
         return watch;
     struct timeval interval = {interval_ms / 1000, interval_ms % 1000 * 1000};
