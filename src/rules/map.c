@@ -155,7 +155,7 @@ static void take_refusal(lua_State *L, struct mapping *mapping, int first)
     struct bytes reason = {0};
     if (lua_type(L, first + 2) == LUA_TSTRING)
         reason.data = lua_tolstring(L, first + 2, &reason.size);
-    else
+    if (reason.size == 0)
         reason = bytes_of_string(is_skip ? "no reason given" : "rejected without a reason");
     mapping->result->verdict = is_skip ? MAP_SKIP : MAP_REJECT;
     mapping->result->stage = STAGE_MAP;

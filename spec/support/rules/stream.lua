@@ -210,6 +210,7 @@ local function verdict(self, fine, rows, what, reason)
     if not taken then return { reject = trouble, stage = "row" } end
     return { rows = trouble }
   end
+  if reason == "" then reason = nil end
   if what == "skip" then return { skip = reason or "no reason given" } end
   if what == "reject" then
     return { reject = reason or "rejected without a reason", stage = "map" }
