@@ -1,25 +1,27 @@
-/* Under ThreadSanitizer only: C11's threads by way of POSIX threads, which the sanitizer knows.
- * librdkafka uses C11's; a thread that the sanitizer has not seen begin crashes in its first
- * malloc, and locks that it does not see look like races. glibc's types are the same size. */
-#ifndef SPEC_C11_THREADS_H
-#define SPEC_C11_THREADS_H
-
-#if defined(__SANITIZE_THREAD__)
-
+/* Part of every program that is built with ThreadSanitizer: C11's threads by way of POSIX threads,
+ * which the sanitizer knows. librdkafka uses C11's; a thread that the sanitizer has not seen begin
+ * crashes in its first malloc, and locks that it does not see look like races. glibc's types are
+ * the same size. */
 #include <errno.h>
 #include <pthread.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <threads.h>
 
 _Static_assert(sizeof(mtx_t) == sizeof(pthread_mutex_t), "mtx_t is a pthread_mutex_t");
 _Static_assert(sizeof(cnd_t) == sizeof(pthread_cond_t), "cnd_t is a pthread_cond_t");
 
-/* librdkafka counts references with atomics that the sanitizer does not see, and destroys a lock of
- * an object that has none left. This program has no such locks of its own. */
+/* What the sanitizer says of libraries that it does not see into:
+ * - librdkafka counts references with atomics that the sanitizer does not see, and destroys a lock
+ *   of an object that has none left. This program has no such locks of its own.
+ * - libpq itself closes the socket of a lost connection. libevent then has its own epoll set forget
+ *   a number that another thread may have been given meanwhile: the set does not know it (ENOENT).
+ */
 const char *__tsan_default_suppressions(void);
 const char *__tsan_default_suppressions(void)
 {
-    return "race_top:pthread_rwlock_destroy";
+    return "race_top:pthread_rwlock_destroy\n"
+           "race_top:epoll_ctl\n";
 }
 
 struct c11_start {
@@ -124,6 +126,3 @@ void cnd_destroy(cnd_t *condition)
 {
     pthread_cond_destroy((pthread_cond_t *)condition);
 }
-
-#endif
-#endif

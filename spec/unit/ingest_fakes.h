@@ -19,8 +19,6 @@
 #include <pthread.h>
 #include <unistd.h>
 
-#include "c11_threads.h"
-
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
