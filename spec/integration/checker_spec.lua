@@ -29,7 +29,7 @@ describe("the checker", function()
     s.database:close()
     admin:exec(("DROP DATABASE %s WITH (FORCE)"):format(s.database.name))
     admin:exec(("ALTER DATABASE %s RENAME TO %s"):format(saved, s.database.name))
-    return { lost = found.lost, duplicated = found.duplicated, stale = found.stale }
+    return { lost = found.lost, duplicated = found.duplicated, stale = found.stale }, found
   end
 
   it("misses a row", function()
@@ -78,5 +78,12 @@ describe("the checker", function()
       UPDATE klines k SET sequence = kept.sequence FROM kept WHERE (k.time, k.symbol, k.interval) =
         (kept.time, kept.symbol, kept.interval);]]
     assert.are.same({ lost = 0, duplicated = 1, stale = 1 }, found)
+  end)
+
+  it("sees a row that was not written together with its offset", function()
+    local counts, found = after [[
+      UPDATE spec_writes SET xid = '0' WHERE id = (SELECT min(id) FROM spec_writes)]]
+    assert.are.same({ lost = 0, duplicated = 0, stale = 0 }, counts)
+    assert.are.equal(1, found.strayed)
   end)
 end)

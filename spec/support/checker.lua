@@ -4,7 +4,9 @@
 --   lost        should be there and is not: a row, a rejected message, an offset
 --   duplicated  took effect twice, or without a message: a row, a rejected message
 --   stale       a row is not what the message that wins says, or once went back to an older number
+--   strayed     a row was not written in the transaction that moved the partition past its message
 local cjson = require "cjson"
+local moves = require "spec.support.moves"
 local topic = require "spec.support.topic"
 
 local checker = {}
@@ -15,11 +17,13 @@ local INTERVALS = {
   ["1m"] = "market_klines", ["5m"] = "klines", ["1h"] = "klines", ["1d"] = "klines",
   ["1w"] = "klines", ["1M"] = "klines",
 }
+local PARTITIONS_MAX = 4096
 local COLUMNS = { "open", "high", "low", "close", "volume", "seq" }
 
 local audit = [[
 CREATE TABLE IF NOT EXISTS spec_writes (
-  id BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY, key TEXT, sequence BIGINT, serial BIGINT);
+  id BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY, key TEXT, sequence BIGINT, serial BIGINT,
+  xid TEXT DEFAULT pg_current_xact_id()::text);
 CREATE OR REPLACE FUNCTION spec_note() RETURNS TRIGGER LANGUAGE plpgsql AS $$
 BEGIN
   INSERT INTO spec_writes (key, sequence, serial)
@@ -45,11 +49,12 @@ function checker.new(options)
     database = options.database, broker = options.broker, topic = options.topic,
     group = options.group, partitions = options.partitions, original = options.original or {},
     refuses = options.refuses or function() end, largest = options.largest or math.huge,
-    rows = {}, serials = {}, rejected = {}, counts = { messages = 0, accepted = 0, skipped = 0,
-      rejected = 0 },
+    rows = {}, places = {}, before = {}, rejected = {},
+    counts = { messages = 0, accepted = 0, skipped = 0, rejected = 0 },
   }, Checker)
   self.reader = topic.reader(self.broker.bootstrap, self.topic)
   self.database:exec(audit)
+  moves.watch(self.database)
   for _, name in ipairs { "market_klines", "klines" } do
     for _, event in ipairs { "INSERT", "UPDATE" } do
       self.database:exec(trigger:format(event, event, name))
@@ -119,9 +124,10 @@ function Checker:take(partition, offset, value)
   end
   if before then
     k.seq, k.before = nil, true
+    self.before[k.volume] = true
   end
   counts.accepted = counts.accepted + 1
-  self.serials[k.volume] = k
+  self.places[k.volume] = offset * PARTITIONS_MAX + partition -- one number: there may be millions
   if wins(k, self.rows[key_of(k)]) then
     self.rows[key_of(k)] = k
   end
@@ -226,12 +232,24 @@ function Checker:compare_writes(found)
     blame(found, "stale", "row %s went back from %s to %s", row.key, row.before, row.sequence)
   end
   for _, row in ipairs(self.database:rows "SELECT DISTINCT serial FROM spec_writes") do
-    local k = self.serials[tonumber(row.serial)]
-    if not k or k.before then
-      blame(found, "duplicated", "message %s was written %s", row.serial,
-        k and "though the original had stored it" or "and is none that may be stored")
+    local serial = tonumber(row.serial)
+    if not self.places[serial] or self.before[serial] then
+      blame(found, "duplicated", "message %s was written %s", row.serial, self.before[serial]
+        and "though the original had stored it" or "and is none that may be stored")
     end
   end
+end
+
+function Checker:compare_transactions(found)
+  local function place_of(serial)
+    local place = self.places[serial]
+    if place then
+      return place % PARTITIONS_MAX, math.floor(place / PARTITIONS_MAX)
+    end
+  end
+  moves.check_writes(self.database, self.topic, place_of, function(serial)
+    blame(found, "strayed", "message %s was not written together with its offset", serial)
+  end)
 end
 
 function Checker:compare_offsets(found)
@@ -247,14 +265,15 @@ function Checker:compare_offsets(found)
   end
 end
 
--- Once all is ingested: { lost, duplicated, stale, troubles, messages, rows, superseded, skipped,
--- rejected }.
+-- Once all is ingested: { lost, duplicated, stale, strayed, troubles, messages, rows, superseded,
+-- skipped, rejected }.
 function Checker:compare()
   self:read()
-  local found = { lost = 0, duplicated = 0, stale = 0, troubles = {} }
+  local found = { lost = 0, duplicated = 0, stale = 0, strayed = 0, troubles = {} }
   self:compare_rows(found)
   self:compare_rejected(found)
   self:compare_writes(found)
+  self:compare_transactions(found)
   self:compare_offsets(found)
   local rows = 0
   for _ in pairs(self.rows) do

@@ -60,9 +60,12 @@ local nonsense = {
   function(self) return flat(self:candle { symbol = "TOOLONGFORTHECOLUMN_X" }) end,
 }
 
--- The next message of the mixture.
-function Load:next()
+-- The next message of the mixture; `only` for this partition.
+function Load:next(only)
   local number = math.random(self.symbols)
+  if only then
+    number = number - number % self.partitions + only
+  end
   local partition = number % self.partitions
   local dice = math.random(1000)
   if dice <= self.bad then

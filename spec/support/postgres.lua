@@ -17,28 +17,34 @@ local function program(name)
   return directory and directory .. "/" .. name or name
 end
 
-local function run(argv)
-  local code, output = process.run {
-    argv = process.as_postgres(argv), directory = "/", seconds = 60,
-  }
-  assert(code == 0, output)
+-- argv of a program of PostgreSQL, behind what it is to run within.
+function Cluster:argv(argv)
+  local all = {}
+  for _, list in ipairs { self.within, process.as_postgres(argv) } do
+    for _, argument in ipairs(list) do
+      all[#all + 1] = argument
+    end
+  end
+  return all
 end
 
--- Makes and starts a cluster; `directory` (nil: a new private one) must exist and be empty.
--- `settings`: further lines of postgresql.conf, { name = value }.
+-- Makes and starts a cluster. options:
+--   directory   where (nil: a new private one); it exists and is empty
+--   settings    further lines of postgresql.conf, { name = value }
+--   initdb      further arguments
+--   within      a program and arguments that run PostgreSQL
 function postgres.new(options)
   options = options or {}
   local self = setmetatable({
     directory = options.directory or process.directory(),
     port = options.port or ports.free(),
-    log = options.log or process.log_path("postgres"),
+    log = options.log or process.log_path("postgres"), within = options.within or {},
   }, Cluster)
   if unistd.geteuid() == 0 then
     assert(os.execute("chown postgres:postgres " .. self.directory) == 0)
   end
   self.data = self.directory .. "/data"
-  run { program "initdb", "-D", self.data, "-U", "postgres", "-A", "trust", "-E", "UTF8",
-    "--locale=C.UTF-8", "--no-sync" }
+  self:initdb(options.initdb or {})
   self.settings = {
     port = self.port,
     listen_addresses = "127.0.0.1",
@@ -54,6 +60,16 @@ function postgres.new(options)
   return self
 end
 
+function Cluster:initdb(more)
+  local argv = { program "initdb", "-D", self.data, "-U", "postgres", "-A", "trust", "-E", "UTF8",
+    "--locale=C.UTF-8", "--no-sync" }
+  for _, argument in ipairs(more) do
+    argv[#argv + 1] = argument
+  end
+  local code, output = process.run { argv = self:argv(argv), directory = "/", seconds = 60 }
+  assert(code == 0, output)
+end
+
 function Cluster:url(name)
   return ("postgresql://postgres@127.0.0.1:%d/%s"):format(self.port, name or "postgres")
 end
@@ -65,7 +81,7 @@ function Cluster:start()
     argv[#argv + 1] = name .. "=" .. tostring(value)
   end
   self.process = process.spawn {
-    name = "postgres", argv = process.as_postgres(argv), log = self.log, directory = "/",
+    name = "postgres", argv = self:argv(argv), log = self.log, directory = "/",
     farewell = "QUIT",
   }
   wait.till("PostgreSQL answers", 30, function()
@@ -119,8 +135,9 @@ function Cluster:database(prefix, options)
   return postgres.connect(self:url(name), name, self)
 end
 
--- A new database with all migrations applied, as an operator applies them.
-function Cluster:migrated(prefix)
+-- A new database with all migrations applied, as an operator applies them; further `options` of
+-- CREATE DATABASE.
+function Cluster:migrated(prefix, options)
   if not self.template then
     local template = self:database "template"
     local env = { PATH = os.getenv "PATH", DATABASE_URL = template.url }
@@ -128,7 +145,7 @@ function Cluster:migrated(prefix)
     assert(code == 0, output)
     self.template = template.name
   end
-  return self:database(prefix, "TEMPLATE " .. self.template)
+  return self:database(prefix, ("TEMPLATE %s %s"):format(self.template, options or ""))
 end
 
 function Cluster:admin()

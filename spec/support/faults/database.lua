@@ -240,7 +240,7 @@ return {
     run = table_changed_shortly },
   { name = "PostgreSQL is read-only", rounds = 1, run = read_only },
   { name = "no connection is left", rounds = 2, run = no_connections },
-  { name = "the disk is full", rounds = 1, run = disk_full },
+  { name = "PostgreSQL says that the disk is full", rounds = 1, run = disk_full },
   { name = "a lock times out", rounds = 2, run = lock_timeout },
   { name = "a deadlock with another session", rounds = 2, run = deadlock },
   { name = "a statement times out", rounds = 4, run = statement_timeout,

@@ -1,6 +1,12 @@
--- All faults: { name, rounds (in CI), options (of the site), run(site, rounds) }.
+-- All faults:
+--   name
+--   rounds                       in CI
+--   options()                    of the site
+--   impossible()                 why it cannot be done on this machine; nil: it can
+--   run(site, rounds, seconds)   `seconds`: nil, or for how long it is to go on at least, where it
+--                                can; returns how many rounds it has then been, or nil
 local list = {}
-for _, part in ipairs { "kills", "away", "database", "topics", "rules" } do
+for _, part in ipairs { "kills", "away", "database", "disk", "members", "topics", "rules" } do
   for _, fault in ipairs((require("spec.support.faults." .. part))) do
     list[#list + 1] = fault
   end

@@ -4,6 +4,7 @@ local checker = require "spec.support.checker"
 local load = require "spec.support.load"
 local process = require "spec.support.process"
 local kafka = require "spec.support.kafka"
+local moves = require "spec.support.moves"
 local postgres = require "spec.support.postgres"
 local service = require "spec.support.service"
 local wait = require "spec.support.wait"
@@ -29,13 +30,16 @@ end
 --   topic
 --   bootstrap, through(url)                    where the service looks for them, when elsewhere
 --   between                                    a proxy, stopped at the end
+--   disk                                       of the database (small_disk); its cluster and it are
+--                                              ended at the end
 --   original, refuses, largest                 as the checker's
 --   kafka                                      further lines of KAFKA_CONFIG_FILE
 function site.open(options)
   options = options or {}
   count = count + 1
   local self = setmetatable({
-    options = options, services = {}, between = options.between, cleanups = {},
+    options = options, services = {}, started = {}, between = options.between,
+    disk = options.disk, cleanups = {},
   }, Site)
   self.broker = options.broker or kafka.shared()
   self.partitions = options.partitions or 3
@@ -59,17 +63,21 @@ function site.open(options)
   return self
 end
 
--- Starts service number `n` (1), or starts it again.
+-- Starts service number `n` (1), or starts it again. Its process is "N.TIME" to the database.
 function Site:start(how, n)
   n = n or 1
   local one = self.services[n]
+  local through = self.options.through
+  self.started[n] = (self.started[n] or 0) + 1
+  local url = moves.named(through and through(self.database.url) or self.database.url,
+    n .. "." .. self.started[n])
   if one then
     one.options.wait = how
+    one.env.DATABASE_URL = url
     one:start()
   else
-    local through = self.options.through
     one = service.start {
-      database = through and { url = through(self.database.url) } or self.database,
+      database = { url = url },
       broker = { bootstrap = self.options.bootstrap or self.broker.bootstrap },
       topic = self.topic, group = self.group, env = self.env, wait = how,
     }
@@ -153,6 +161,10 @@ function Site:close()
   end
   if not self.options.database then
     self.database:drop()
+  end
+  if self.disk then
+    self.database.cluster.process:kill()
+    self.disk:close()
   end
 end
 

@@ -1,46 +1,10 @@
--- What happens to topics and groups: members come and go, messages are deleted before they are
--- read, a topic is made anew, partitions are added, transactions are aborted, another program
--- stood here before.
+-- What happens to topics: messages are deleted before they are read, a topic is made anew,
+-- partitions are added, transactions are aborted, another program stood here before.
 local moments = require "spec.support.faults.moments"
 local topic = require "spec.support.topic"
 local wait = require "spec.support.wait"
 
 local MESSAGES = 2000 -- a round
-
-local function count_running(s)
-  local running = 0
-  for n = 1, 3 do
-    running = running + (s.services[n].process:is_running() and 1 or 0)
-  end
-  return running
-end
-
--- Three processes; at moments of full load one is killed, stopped or added, but never the last.
-local function members(s, rounds)
-  for n = 1, 3 do
-    s:start(false, n)
-  end
-  for _ = 1, rounds do
-    s:feed(4 * MESSAGES)
-    moments.wait(s)
-    local n = math.random(3)
-    local one = s.services[n]
-    if not one.process:is_running() then
-      s:start(false, n)
-    elseif count_running(s) == 1 then
-      s:start(false, n % 3 + 1)
-    elseif math.random(3) == 1 then
-      one:stop(20)
-    else
-      one:kill()
-    end
-  end
-  for n = 1, 3 do
-    if not s.services[n].process:is_running() then
-      s:start(false, n)
-    end
-  end
-end
 
 -- The original has stored, without numbers, what lies before its committed offsets.
 local function taken_over(s)
@@ -175,17 +139,11 @@ local function odd_messages(s, rounds)
   end
 end
 
-local function four_partitions()
-  return { partitions = 4 }
-end
-
 local function one_partition()
   return { partitions = 1 }
 end
 
 return {
-  { name = "members of the group come and go", rounds = 12, run = members,
-    options = four_partitions },
   { name = "an original deployment is taken over", rounds = 2, run = takeover,
     options = function() return { original = {}, bad = 0 } end },
   { name = "messages are deleted before they are read", rounds = 2, run = deleted_before_read },
