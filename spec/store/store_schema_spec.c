@@ -163,6 +163,10 @@ static void names_the_migration_that_is_missing(void **state)
     assert_string_equal(err.text, "migrations/006_ledger.sql is not applied: column "
                                   "ingest_offsets.max_sequence is missing; run scripts/migrate");
     assert_true(kit_apply(kit, "006_ledger.sql", &err));
+    assert_false(check_migrations(kit, &err));
+    assert_string_equal(err.text, "migrations/009_ingest_marks.sql is not applied: column "
+                                  "ingest_offsets.marks is missing; run scripts/migrate");
+    assert_true(kit_apply(kit, "009_ingest_marks.sql", &err));
     if (!check_migrations(kit, &err))
         fail_msg("%s", err.text);
     kit_sql(kit, "DROP FUNCTION ingest_move_offsets");

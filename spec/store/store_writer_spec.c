@@ -149,9 +149,10 @@ static void on_offsets(bool ok, const struct error *err, void *arg)
 static void reads_offsets_and_makes_those_that_are_missing(void **state)
 {
     struct road road = start(state, 5000);
-    struct partition_offset partitions[] = {{"market_data", 3, false, 7, {0}},
-                                            {"new topic", 0, false, 55, {0}},
-                                            {"market_data", 4, true, 7, {0}}};
+    struct partition_offset partitions[] = {
+        {.topic = "market_data", .partition = 3, .next_offset = 7},
+        {.topic = "new topic", .partition = 0, .next_offset = 55},
+        {.topic = "market_data", .partition = 4, .known = true, .next_offset = 7}};
     struct offsets_wait wait = {0};
     assert_true(writer_read_offsets(road.writer, "g", partitions, 3, on_offsets, &wait));
     kit_run_until(road.kit, &wait.done, "offsets are read");
@@ -465,9 +466,60 @@ static void drops_a_batch_when_it_is_reset(void **state)
     stop(&road);
 }
 
+static void save_marks(struct road *road, const struct marks *marks, int64_t next_offset)
+{
+    const struct marked_partition marked = {"market_data", 3, next_offset, *marks};
+    struct offsets_wait wait = {0};
+    assert_true(writer_save_marks(road->writer, "g", &marked, 1, on_offsets, &wait));
+    kit_run_until(road->kit, &wait.done, "marks are saved");
+    assert_true(wait.ok);
+}
+
+static struct marks read_marks(struct road *road)
+{
+    struct partition_offset partition = {.topic = "market_data", .partition = 3, .next_offset = 0};
+    struct offsets_wait wait = {0};
+    assert_true(writer_read_offsets(road->writer, "g", &partition, 1, on_offsets, &wait));
+    kit_run_until(road->kit, &wait.done, "offsets are read");
+    return partition.marks;
+}
+
+static void expect_mark(const struct mark *found, const struct mark *mark)
+{
+    assert_true(found->is_set);
+    assert_true(found->offset == mark->offset);
+    assert_true(found->time_ms == mark->time_ms);
+    assert_true(found->hash == mark->hash);
+}
+
+static void keeps_what_was_read_until_the_partition_goes_back(void **state)
+{
+    struct road road = start(state, 5000);
+    struct partition_offset partition = {.topic = "market_data", .partition = 3, .next_offset = 0};
+    struct offsets_wait wait = {0};
+    assert_true(writer_read_offsets(road.writer, "g", &partition, 1, on_offsets, &wait));
+    kit_run_until(road.kit, &wait.done, "offsets are read");
+    assert_false(partition.marks.recent.is_set);
+
+    const struct marks marks = {.recent = {true, 6, 1700000000000, INT64_MIN},
+                                .oldest = {true, 0, -1, INT64_MAX}};
+    save_marks(&road, &marks, partition.next_offset + 1); /* PostgreSQL stands elsewhere */
+    assert_false(read_marks(&road).recent.is_set);
+    save_marks(&road, &marks, partition.next_offset);
+    struct marks found = read_marks(&road);
+    expect_mark(&found.recent, &marks.recent);
+    expect_mark(&found.oldest, &marks.oldest);
+
+    kit_sql(road.kit, "UPDATE ingest_offsets SET next_offset = next_offset + 5");
+    assert_true(read_marks(&road).recent.is_set);
+    kit_sql(road.kit, "UPDATE ingest_offsets SET next_offset = next_offset - 1");
+    assert_false(read_marks(&road).recent.is_set);
+    stop(&road);
+}
+
 static int64_t read_offset(struct road *road)
 {
-    struct partition_offset partition = {"market_data", 3, false, 0, {0}};
+    struct partition_offset partition = {.topic = "market_data", .partition = 3, .next_offset = 0};
     struct offsets_wait wait = {0};
     while (!wait.ok) {
         kit_run_until_true(road->kit, is_ready, road->writer, "it is ready again");
@@ -625,6 +677,7 @@ int main(void)
         cmocka_unit_test(checks_an_offset_that_does_not_move),
         cmocka_unit_test(waits_for_another_worker_and_then_sees_that_it_was_late),
         cmocka_unit_test(reads_offsets_and_makes_those_that_are_missing),
+        cmocka_unit_test(keeps_what_was_read_until_the_partition_goes_back),
         cmocka_unit_test(tells_how_far_commits_survive_a_crash),
         cmocka_unit_test(names_the_table_that_was_refused),
         cmocka_unit_test(sees_a_commit_that_fails),

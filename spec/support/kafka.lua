@@ -42,6 +42,8 @@ message.max.bytes=10485760
 log.retention.check.interval.ms=1000
 broker.session.timeout.ms=1500
 broker.heartbeat.interval.ms=300
+log.cleaner.backoff.ms=300
+log.initial.task.delay.ms=500
 ]]
 
 local function java(...)

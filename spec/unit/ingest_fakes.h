@@ -445,6 +445,16 @@ bool writer_clear(struct writer *writer, const char *group_id,
     die("nothing is numbered: there is nothing to clear");
 }
 
+bool writer_save_marks(struct writer *writer, const char *group_id,
+                       const struct marked_partition *partitions, size_t n_partitions,
+                       void (*done)(bool ok, const struct error *err, void *arg), void *arg)
+{
+    assert_string_equal(group_id, GROUP);
+    assert_true(n_partitions > 0 && partitions[0].marks.recent.is_set);
+    writer->offsets_done = done;
+    return fake_start(writer, FAKE_QUIET, arg);
+}
+
 bool writer_read_flushed(struct writer *writer,
                          void (*done)(bool ok, uint64_t flushed_lsn, uint64_t insert_lsn,
                                       void *arg),

@@ -417,6 +417,14 @@ int64_t consumer_end_offset(struct consumer *consumer, const char *topic, int32_
     return code || high < 0 ? -1 : high;
 }
 
+int64_t consumer_first_offset(struct consumer *consumer, const char *topic, int32_t partition)
+{
+    int64_t low, high;
+    rd_kafka_resp_err_t code =
+        rd_kafka_get_watermark_offsets(consumer->kafka, topic, partition, &low, &high);
+    return code || low < 0 ? -1 : low;
+}
+
 bool consumer_is_connected(const struct consumer *consumer)
 {
     return consumer->connected;

@@ -78,6 +78,9 @@ int consumer_commits_in_flight(const struct consumer *consumer);
 /* The end of the partition as of the last fetch; -1 when it is not known. */
 int64_t consumer_end_offset(struct consumer *consumer, const char *topic, int32_t partition);
 
+/* The first offset of the partition, as of a few seconds ago; -1 when it is not known. */
+int64_t consumer_first_offset(struct consumer *consumer, const char *topic, int32_t partition);
+
 /* A broker is connected. */
 bool consumer_is_connected(const struct consumer *consumer);
 /* No broker has answered anything lately, as far as is known: nothing is for 2 s after the start.

@@ -211,16 +211,27 @@ void counts_swapped(struct counts *counts)
     counter_add(counts->swapped, 1);
 }
 
-void counts_lost(struct counts *counts, const struct partition *partition, uint64_t messages)
+static void count_of_partition(struct counts *counts, const struct partition *partition,
+                               const char *name, const char *help, uint64_t n)
 {
     char number[16];
     snprintf(number, sizeof(number), "%" PRId32, partition->number);
     const struct label labels[] = {{"topic", partition->topic}, {"partition", number}};
-    counter_add(metrics_counter(counts->metrics, "core_service_ingest_lost_messages_total",
-                                "Messages that Kafka deleted before they were read; 1 for a topic "
-                                "that was made anew, where their number is not known.",
-                                labels, 2),
-                messages);
+    counter_add(metrics_counter(counts->metrics, name, help, labels, 2), n);
+}
+
+void counts_lost(struct counts *counts, const struct partition *partition, uint64_t messages)
+{
+    count_of_partition(counts, partition, "core_service_ingest_lost_messages_total",
+                       "Messages that Kafka deleted before they were read; 1 for a topic that was "
+                       "made anew, where their number is not known.",
+                       messages);
+}
+
+void counts_made_anew(struct counts *counts, const struct partition *partition)
+{
+    count_of_partition(counts, partition, "core_service_ingest_made_anew_total",
+                       "Times that a topic was deleted and made anew, by its partitions.", 1);
 }
 
 void counts_paused(struct counts *counts, const char *stream, bool paused)

@@ -27,6 +27,7 @@ void counts_say_saved(struct counts *counts, bool all);
 void counts_retry(struct counts *counts, const char *sqlstate);
 void counts_swapped(struct counts *counts);
 void counts_lost(struct counts *counts, const struct partition *partition, uint64_t messages);
+void counts_made_anew(struct counts *counts, const struct partition *partition);
 void counts_paused(struct counts *counts, const char *stream, bool paused);
 
 #endif

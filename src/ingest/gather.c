@@ -128,6 +128,7 @@ static bool add_message(struct gather *gather, struct load *load, struct partiti
     }
     struct message *message = &item->message;
     message->topic = partition->topic;
+    trail_note(&partition->trail, message);
     map_message(load, state, batch_add(&load->batch, partition, message, n_streams, item->kept));
     return true;
 }
@@ -149,7 +150,7 @@ static bool take_item(struct gather *gather, struct load *load, struct item *ite
     case ITEM_LOST:
         log_warn(COMPONENT, "partition %s/%" PRId32 ": Kafka has no offset %" PRId64,
                  partition->topic, partition->number, partition->next);
-        partition_set_state(partition, PARTITION_LOST);
+        partition_set_state(partition, PARTITION_DOUBTED);
         return false;
     }
     die("unknown kind of item: %d", (int)item->kind);

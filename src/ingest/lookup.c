@@ -11,22 +11,26 @@
 
 struct lookup {
     rd_kafka_t *kafka;
+    struct probe *probe;
     void (*wake)(void *arg);
     void *arg;
     bool running; /* a thread was started and not joined; the asking thread's own */
     pthread_t thread;
     struct lookup_item *items; /* the helper's while it runs */
     size_t n_items;
+    bool compares_only;
     bool ok;
     struct error err;
     atomic_bool answered;
     atomic_bool cancelled;
 };
 
-struct lookup *lookup_new(rd_kafka_t *kafka, void (*wake)(void *arg), void *arg)
+struct lookup *lookup_new(rd_kafka_t *kafka, struct probe *probe, void (*wake)(void *arg),
+                          void *arg)
 {
     struct lookup *lookup = memory_zero(1, sizeof(*lookup));
     lookup->kafka = kafka;
+    lookup->probe = probe;
     lookup->wake = wake;
     lookup->arg = arg;
     return lookup;
@@ -89,25 +93,102 @@ static bool ask_ends(struct lookup *lookup, struct lookup_item *item)
     return true;
 }
 
+/* ---- is what was read still there? ---- */
+
+/* One message of each item that is in question, as a question to the probe and its answer. */
+struct places {
+    struct probe_item *asked;
+    struct lookup_item **items;
+    size_t count;
+};
+
+static struct places places_new(size_t n)
+{
+    return (struct places){.asked = memory_zero(n + 1, sizeof(struct probe_item)),
+                           .items = memory_zero(n + 1, sizeof(struct lookup_item *))};
+}
+
+static void places_free(struct places *places)
+{
+    free(places->asked);
+    free(places->items);
+}
+
+static void add_place(struct places *places, struct lookup_item *item, const struct mark *mark)
+{
+    places->items[places->count] = item;
+    places->asked[places->count++] = (struct probe_item){
+        .topic = item->topic, .partition = item->partition, .offset = mark->offset};
+}
+
+/* The older message is looked at only where the recent one is not what it was. */
+static void ask_oldest(struct lookup *lookup, const struct places *recent)
+{
+    static const struct trail_found nothing = {.what = FOUND_SILENT};
+    struct places doubted = places_new(recent->count);
+    const struct trail_found **found = memory_zero(recent->count + 1, sizeof(*found));
+    for (size_t i = 0; i < recent->count; i++) {
+        struct lookup_item *item = recent->items[i];
+        const struct trail_found *at = &recent->asked[i].found;
+        if (at->what == FOUND_MESSAGE && !mark_is_same(&item->kept.recent, &at->mark)) {
+            found[doubted.count] = at;
+            add_place(&doubted, item, &item->kept.oldest);
+        } else {
+            item->verdict = trail_judge(&item->kept, at, &nothing);
+        }
+    }
+    if (doubted.count > 0)
+        lookup->ok = probe_ask(lookup->probe, doubted.asked, doubted.count, STEP_TIMEOUT_MS,
+                               &lookup->cancelled, &lookup->err);
+    for (size_t i = 0; i < doubted.count; i++)
+        doubted.items[i]->verdict =
+            trail_judge(&doubted.items[i]->kept, found[i], &doubted.asked[i].found);
+    free(found);
+    places_free(&doubted);
+}
+
+static void compare(struct lookup *lookup)
+{
+    struct places recent = places_new(lookup->n_items);
+    for (size_t i = 0; i < lookup->n_items; i++) {
+        struct lookup_item *item = &lookup->items[i];
+        item->verdict = TRAIL_UNKNOWN;
+        if (item->kept.recent.is_set)
+            add_place(&recent, item, &item->kept.recent);
+    }
+    if (recent.count > 0) {
+        lookup->ok = probe_ask(lookup->probe, recent.asked, recent.count, STEP_TIMEOUT_MS,
+                               &lookup->cancelled, &lookup->err);
+        if (lookup->ok)
+            ask_oldest(lookup, &recent);
+    }
+    places_free(&recent);
+}
+
 static void *ask(void *arg)
 {
     struct lookup *lookup = arg;
-    lookup->ok = ask_committed(lookup);
-    for (size_t i = 0; lookup->ok && i < lookup->n_items; i++)
+    lookup->ok = lookup->compares_only || ask_committed(lookup);
+    for (size_t i = 0; lookup->ok && !lookup->compares_only && i < lookup->n_items; i++)
         lookup->ok = ask_ends(lookup, &lookup->items[i]);
+    if (lookup->ok)
+        compare(lookup);
     atomic_store(&lookup->answered, true);
     lookup->wake(lookup->arg);
     return NULL;
 }
 
-void lookup_start(struct lookup *lookup, const struct lookup_item *items, size_t n_items)
+static void start(struct lookup *lookup, const struct lookup_item *items, size_t n_items,
+                  bool compares_only)
 {
     forget_items(lookup);
+    lookup->compares_only = compares_only;
     lookup->items = memory_zero(n_items, sizeof(*items));
     lookup->n_items = n_items;
     for (size_t i = 0; i < n_items; i++)
         lookup->items[i] = (struct lookup_item){.topic = memory_string(items[i].topic),
                                                 .partition = items[i].partition,
+                                                .kept = items[i].kept,
                                                 .committed = -1};
     lookup->err.text[0] = '\0';
     atomic_store(&lookup->answered, false);
@@ -115,6 +196,16 @@ void lookup_start(struct lookup *lookup, const struct lookup_item *items, size_t
     int code = pthread_create(&lookup->thread, NULL, ask, lookup);
     if (code != 0)
         die("cannot start a thread: %s", strerror(code));
+}
+
+void lookup_start(struct lookup *lookup, const struct lookup_item *items, size_t n_items)
+{
+    start(lookup, items, n_items, false);
+}
+
+void lookup_start_compare(struct lookup *lookup, const struct lookup_item *items, size_t n_items)
+{
+    start(lookup, items, n_items, true);
 }
 
 enum lookup_answer lookup_take(struct lookup *lookup, const struct lookup_item **items,

@@ -16,8 +16,10 @@
 #include "ingest/ledger.h"
 #include "ingest/lookup.h"
 #include "ingest/placement.h"
+#include "ingest/probe.h"
 #include "ingest/quiet.h"
 #include "ingest/subscription.h"
+#include "ingest/vigil.h"
 
 #define COMPONENT       "ingest"
 #define TICK_MS         100
@@ -70,6 +72,8 @@ struct loop {
     struct ledger *ledger;
     struct announce announce;
     struct quiet *quiet;
+    struct probe *probe;
+    struct vigil *vigil;
     struct gather gather;
     struct subscription subscription;
     struct partitions partitions;
@@ -229,7 +233,8 @@ static void on_held(const struct refused_table *refused, void *arg)
     batch_drop_topic(&loop->gathering->batch, 0, refused->topic);
     for (size_t i = 0; i < loop->partitions.count; i++) {
         struct partition *partition = loop->partitions.items[i];
-        bool stands = partition->state == PARTITION_READING || partition->state == PARTITION_LOST;
+        bool stands =
+            partition->state == PARTITION_READING || partition->state == PARTITION_DOUBTED;
         if (stands && strcmp(partition->topic, refused->topic) == 0) {
             partition->next = partition->stored;
             partition_set_state(partition, PARTITION_HELD);
@@ -252,10 +257,10 @@ static const struct batch *next_batch(void *arg)
     return same_rules ? &loop->gathering->batch : NULL;
 }
 
-static void on_gap(struct partition *partition, int64_t to, void *arg)
+static void on_gap(struct partition *partition, int64_t to, bool is_anew, void *arg)
 {
     struct loop *loop = arg;
-    bool deleted = to > partition->next;
+    bool deleted = !is_anew;
     log_error(COMPONENT,
               "partition %s/%" PRId32 ": offset %" PRId64 " is gone from Kafka (%s); it goes on at "
               "%" PRId64,
@@ -263,7 +268,18 @@ static void on_gap(struct partition *partition, int64_t to, void *arg)
               deleted ? "messages were deleted before they were read" : "the topic was made anew",
               to);
     counts_lost(loop->counts, partition, deleted ? (uint64_t)(to - partition->next) : 1);
+    if (is_anew)
+        counts_made_anew(loop->counts, partition);
     gather_jump(&loop->gather, loop->gathering, partition, to, true);
+}
+
+/* It is asked about once more, and its first offset is learnt. */
+static void on_anew(struct partition *partition, void *arg)
+{
+    struct loop *loop = arg;
+    partition_set_state(partition, PARTITION_DOUBTED);
+    consumer_place(loop->consumer, &loop->partitions);
+    on_progress(loop);
 }
 
 /* ---- one turn of the loop ---- */
@@ -352,8 +368,10 @@ static void flow_step(struct loop *loop, int64_t now_ms)
     if (loop->state == LOOP_RUNNING)
         gathered = gather_turn(loop);
     announce_step(&loop->announce, now_ms);
-    if (loop->state == LOOP_RUNNING)
+    if (loop->state == LOOP_RUNNING) {
         quiet_step(loop->quiet, now_ms);
+        vigil_step(loop->vigil, now_ms);
+    }
     delivery_step(loop->delivery, now_ms);
     if (loop->state == LOOP_RUNNING)
         recheck_step(loop);
@@ -544,7 +562,8 @@ static void open_parts(struct loop *loop)
     loop->writer = open_writer(loop);
     loop->counts = counts_new(loop->options.metrics);
     loop->ledger = ledger_new(loop->options.metrics);
-    loop->lookup = lookup_new(consumer_handle(loop->consumer), on_lookup, loop);
+    loop->probe = probe_new(settings, loop->options.number);
+    loop->lookup = lookup_new(consumer_handle(loop->consumer), loop->probe, on_lookup, loop);
     const struct placement_options placement = {
         .writer = loop->writer,
         .consumer = loop->consumer,
@@ -575,6 +594,16 @@ static void open_parts(struct loop *loop)
                                         .on_progress = on_progress,
                                         .arg = loop};
     loop->quiet = quiet_new(&quiet);
+    const struct vigil_options vigil = {.writer = loop->writer,
+                                        .consumer = loop->consumer,
+                                        .probe = loop->probe,
+                                        .partitions = &loop->partitions,
+                                        .group_id = settings->kafka_group_id,
+                                        .on_anew = on_anew,
+                                        .on_lookup = on_lookup,
+                                        .on_progress = on_progress,
+                                        .arg = loop};
+    loop->vigil = vigil_new(&vigil);
     loop->gather = (struct gather){.settings = settings,
                                    .rules = loop->options.rules,
                                    .slot = loop->options.slot,
@@ -590,6 +619,8 @@ static void close_parts(struct loop *loop)
     delivery_free(loop->delivery);
     lookup_free(loop->lookup);
     quiet_free(loop->quiet);
+    vigil_free(loop->vigil);
+    probe_free(loop->probe);
     placement_free(loop->placement);
     drop_loads(loop);
     batch_free(&loop->loads[0].batch);

@@ -13,10 +13,10 @@ static const struct {
     unsigned next;
 } STATES[] = {
     [PARTITION_NEW] = {"new", AFTER(PARTITION_NEW) | AFTER(PARTITION_READING)},
-    [PARTITION_READING] = {"reading", AFTER(PARTITION_NEW) | AFTER(PARTITION_LOST) |
+    [PARTITION_READING] = {"reading", AFTER(PARTITION_NEW) | AFTER(PARTITION_DOUBTED) |
                                           AFTER(PARTITION_HELD) | AFTER(PARTITION_ORPHAN)},
-    [PARTITION_LOST] = {"lost", AFTER(PARTITION_NEW) | AFTER(PARTITION_READING) |
-                                    AFTER(PARTITION_HELD) | AFTER(PARTITION_ORPHAN)},
+    [PARTITION_DOUBTED] = {"doubted", AFTER(PARTITION_NEW) | AFTER(PARTITION_READING) |
+                                          AFTER(PARTITION_HELD) | AFTER(PARTITION_ORPHAN)},
     [PARTITION_HELD] = {"held", AFTER(PARTITION_NEW) | AFTER(PARTITION_READING)},
     [PARTITION_ORPHAN] = {"orphan", AFTER(PARTITION_NEW)},
 };
@@ -34,8 +34,12 @@ void partition_set_state(struct partition *partition, enum partition_state state
     partition->state = state;
 }
 
-void partition_place(struct partition *partition, int64_t offset, const struct progress *progress)
+void partition_place(struct partition *partition, int64_t offset, const struct progress *progress,
+                     const struct marks *marks)
 {
+    static const struct marks none;
+    bool is_known = marks->recent.is_set && marks->recent.offset < offset;
+    trail_begin(&partition->trail, is_known ? marks : &none);
     partition->progress = *progress;
     partition->next = offset;
     partition->stored = offset;

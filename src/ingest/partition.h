@@ -7,13 +7,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "ingest/trail.h"
 #include "metrics/metrics.h"
 #include "store/ledger.h"
 
 enum partition_state {
     PARTITION_NEW,     /* where to begin is not known yet */
     PARTITION_READING, /* consumed from `next` on */
-    PARTITION_LOST,    /* Kafka no longer has `next`: it is being asked what it has */
+    PARTITION_DOUBTED, /* perhaps Kafka has no longer what was read, or `next`: it is being asked */
     PARTITION_HELD,    /* a table of its stream refuses every row: not consumed until tried again */
     PARTITION_ORPHAN,  /* no stream reads its topic any more: waits for the group to take it away */
 };
@@ -26,6 +27,7 @@ struct partition {
     int64_t stored;    /* what PostgreSQL holds */
     int64_t flushing;  /* of that, what waits to be flushed before Kafka is told; -1: nothing */
     int64_t announced; /* what Kafka was last told; -1: nothing by us */
+    struct trail trail;
     struct progress progress; /* as PostgreSQL holds it with `stored` */
     struct counter *messages;
     struct gauge *lag;
@@ -49,7 +51,9 @@ void partitions_clear(struct partitions *partitions);
 /* Aborts when `state` may not follow the present one. */
 void partition_set_state(struct partition *partition, enum partition_state state);
 const char *partition_state_name(enum partition_state state);
-/* PostgreSQL holds `offset` and `progress`, and consuming goes on there. */
-void partition_place(struct partition *partition, int64_t offset, const struct progress *progress);
+/* PostgreSQL holds `offset` and `progress`, and consuming goes on there; `marks` is what it knows
+ * of the messages before. */
+void partition_place(struct partition *partition, int64_t offset, const struct progress *progress,
+                     const struct marks *marks);
 
 #endif

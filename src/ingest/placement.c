@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "base/memory.h"
+#include "ingest/vigil.h"
 
 #define COMPONENT       "ingest"
 #define RETRY_MS        1000
@@ -163,7 +164,9 @@ static size_t take_known(struct placement *placement, const char *source)
             n_unknown++;
             continue;
         }
-        partition_place(partition, found->next_offset, &found->progress);
+        partition_place(partition, found->next_offset, &found->progress, &found->marks);
+        if (partition->trail.kept.recent.is_set) /* is it still there? */
+            partition_set_state(partition, PARTITION_DOUBTED);
         log_info(COMPONENT, "partition %s/%" PRId32 " goes on at offset %" PRId64 " (%s)",
                  partition->topic, partition->number, partition->next, source);
     }
@@ -278,7 +281,8 @@ static bool start_lookup(struct placement *placement, enum partition_state state
     for (size_t i = 0; i < partitions->count; i++)
         if (partitions->items[i]->state == state)
             items[n_items++] = (struct lookup_item){.topic = partitions->items[i]->topic,
-                                                    .partition = partitions->items[i]->number};
+                                                    .partition = partitions->items[i]->number,
+                                                    .kept = partitions->items[i]->trail.kept};
     if (n_items > 0) {
         lookup_start(placement->options.lookup, items, n_items);
         placement->lookup_round = placement->round;
@@ -302,25 +306,38 @@ static void take_starts(struct placement *placement, const struct lookup_item *i
     set_state(placement, PLACEMENT_INIT);
 }
 
-static void go_on_behind_gap(struct placement *placement, const struct lookup_item *item)
+/* False when Kafka has not said enough. */
+static bool go_on(struct placement *placement, const struct lookup_item *item)
 {
+    static const struct marks none;
     struct partition *partition =
         partitions_find(placement->options.partitions, item->topic, item->partition);
-    if (!partition || partition->state != PARTITION_LOST)
-        return;
+    if (!partition || partition->state != PARTITION_DOUBTED)
+        return true;
+    if (item->verdict == TRAIL_SILENT)
+        return false;
     bool below = partition->next < item->low;
-    bool above = partition->next > item->high;
+    bool is_anew = partition->next > item->high || item->verdict == TRAIL_ANEW;
+    if (item->verdict == TRAIL_CHANGED)
+        vigil_say_changed(partition);
+    if (item->verdict != TRAIL_SAME)
+        trail_begin(&partition->trail, &none);
     partition_set_state(partition, PARTITION_READING);
-    if (below || above)
-        placement->options.on_gap(partition, item->low, placement->options.arg);
+    if (below || is_anew)
+        placement->options.on_gap(partition, item->low, is_anew, placement->options.arg);
+    return true;
 }
 
 static void take_ranges(struct placement *placement, const struct lookup_item *items,
                         size_t n_items)
 {
+    struct error err = {.text = "a partition does not answer"};
+    bool is_whole = true;
     for (size_t i = 0; i < n_items; i++)
-        go_on_behind_gap(placement, &items[i]);
+        is_whole = go_on(placement, &items[i]) && is_whole;
     consumer_place(placement->options.consumer, placement->options.partitions);
+    if (!is_whole)
+        try_later(placement, "Kafka cannot be asked for what was read", &err);
 }
 
 static void step_kafka(struct placement *placement)
@@ -340,7 +357,8 @@ static void step_kafka(struct placement *placement)
         else
             take_ranges(placement, items, n_items);
     } else if (lookup_is_idle(lookup) && placement->now_ms >= placement->retry_at_ms) {
-        start_lookup(placement, placement->state == PLACEMENT_ASK ? PARTITION_NEW : PARTITION_LOST);
+        start_lookup(placement,
+                     placement->state == PLACEMENT_ASK ? PARTITION_NEW : PARTITION_DOUBTED);
     }
 }
 

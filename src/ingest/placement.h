@@ -1,6 +1,7 @@
 /* Finds out where each given partition begins and has it consumed from there: what PostgreSQL
  * knows, else what the group has committed to Kafka, else the first message there is. Also finds
- * the place to go on where Kafka has lost messages. Keeps trying while one of the two is away. */
+ * the place to go on where Kafka has lost messages, or has others than those that were read. Keeps
+ * trying while one of the two is away. */
 #ifndef INGEST_PLACEMENT_H
 #define INGEST_PLACEMENT_H
 
@@ -20,9 +21,9 @@ struct placement_options {
     struct lookup *lookup;
     struct partitions *partitions;
     const char *group_id;
-    /* Kafka has lost messages `from` .. `to` of the partition, which is to go on at `to`; `to` is
-     * lower when the topic was made anew. Called from placement_step. */
-    void (*on_gap)(struct partition *partition, int64_t to, void *arg);
+    /* The partition is to go on at `to`: Kafka has lost the messages before it, or (`is_anew`) the
+     * topic was made anew. Called from placement_step. */
+    void (*on_gap)(struct partition *partition, int64_t to, bool is_anew, void *arg);
     /* PostgreSQL no longer stands where it has said: a crash takes back what was committed last.
      * All must begin anew. Called when an answer comes. */
     void (*on_moved)(void *arg);

@@ -53,7 +53,7 @@ struct quiet *quiet_new(const struct quiet_options *options)
     struct quiet *quiet = memory_zero(1, sizeof(*quiet));
     quiet->options = *options;
     quiet->lookup =
-        lookup_new(consumer_handle(options->consumer), options->on_lookup, options->arg);
+        lookup_new(consumer_handle(options->consumer), NULL, options->on_lookup, options->arg);
     return quiet;
 }
 

@@ -41,6 +41,7 @@ static const struct requirement requirements[] = {
     {"sequence_ranges", "max_time", "006_ledger.sql"},
     {"sequence_gaps", "reason", "006_ledger.sql"},
     {"sequence_bounds", "base_seq", "006_ledger.sql"},
+    {"ingest_offsets", "marks", "009_ingest_marks.sql"},
 };
 
 #define N_REQUIREMENTS (sizeof requirements / sizeof requirements[0])

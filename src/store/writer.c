@@ -18,7 +18,15 @@ typedef void (*offsets_done_cb)(bool ok, const struct error *err, void *arg);
 typedef void (*flushed_done_cb)(bool ok, uint64_t flushed_lsn, uint64_t insert_lsn, void *arg);
 
 /* What is in flight; at most one of them. */
-enum work { WORK_NONE, WORK_BATCH, WORK_OFFSETS, WORK_TOPICS, WORK_CLEAR, WORK_FLUSHED };
+enum work {
+    WORK_NONE,
+    WORK_BATCH,
+    WORK_OFFSETS,
+    WORK_TOPICS,
+    WORK_CLEAR,
+    WORK_MARKS,
+    WORK_FLUSHED
+};
 
 struct writer {
     struct connection *connection;
@@ -39,7 +47,7 @@ struct writer {
     size_t n_partitions;
     struct topic_progress *topics; /* WORK_TOPICS */
     size_t n_topics;
-    offsets_done_cb offsets_done; /* of these, and WORK_CLEAR */
+    offsets_done_cb offsets_done; /* of these, WORK_CLEAR and WORK_MARKS */
 
     uint64_t lsn[2]; /* WORK_FLUSHED: flushed, insert */
     flushed_done_cb flushed_done;
@@ -280,7 +288,7 @@ bool writer_submit(struct writer *writer, const struct write_batch *batch, write
 /* ---- offsets ---- */
 
 static const char read_sql[] = "SELECT p.place, o.next_offset, o.max_sequence, o.clear_to, o.hole,"
-                               " o.hole_table, o.hole_series"
+                               " o.hole_table, o.hole_series, o.marks"
                                " FROM unnest($2::text[], $3::integer[]) WITH ORDINALITY"
                                "  AS p (topic, partition, place)"
                                " JOIN ingest_offsets o ON o.group_id = $1::text AND o.topic = "
@@ -319,6 +327,7 @@ static void on_offset_rows(const struct pg_result *pg_result, void *arg)
     for (size_t i = 0; i < writer->n_partitions; i++) {
         writer->partitions[i].known = false;
         writer->partitions[i].progress = (struct progress){0};
+        writer->partitions[i].marks = (struct marks){0};
     }
     for (int row = 0; row < PQntuples(result); row++) {
         size_t place = strtoul(PQgetvalue(result, row, 0), NULL, 10);
@@ -327,6 +336,7 @@ static void on_offset_rows(const struct pg_result *pg_result, void *arg)
         writer->partitions[place - 1].known = true;
         writer->partitions[place - 1].next_offset = strtoll(PQgetvalue(result, row, 1), NULL, 10);
         take_progress(result, row, &writer->partitions[place - 1].progress);
+        writer->partitions[place - 1].marks = marks_parse(PQgetvalue(result, row, 7));
     }
 }
 
@@ -473,6 +483,51 @@ bool writer_clear(struct writer *writer, const char *group_id,
         !connection_sync(writer->connection, on_offsets_end, writer))
         return false;
     writer->work = WORK_CLEAR;
+    return true;
+}
+
+/* ---- what was read where ---- */
+
+static void add_marks(struct buffer *array, const struct marks *marks)
+{
+    struct buffer text = {0};
+    marks_write(marks, &text);
+    if (text.size > 0)
+        array_add_bytes(array, buffer_bytes(&text));
+    else
+        array_add_null(array);
+    buffer_free(&text);
+}
+
+bool writer_save_marks(struct writer *writer, const char *group_id,
+                       const struct marked_partition *partitions, size_t n_partitions,
+                       offsets_done_cb done, void *arg)
+{
+    if (!is_free(writer))
+        return false;
+    writer->offsets_done = done;
+    writer->arg = arg;
+    struct params params = params_new(5);
+    params_add_text(&params, group_id);
+    struct buffer *topics = params_add_array(&params, PG_TEXT, n_partitions);
+    struct buffer *numbers = params_add_array(&params, PG_INT4, n_partitions);
+    struct buffer *offsets = params_add_array(&params, PG_INT8, n_partitions);
+    struct buffer *marks = params_add_array(&params, PG_TEXT, n_partitions);
+    for (size_t i = 0; i < n_partitions; i++) {
+        array_add_bytes(topics, bytes_of_string(partitions[i].topic));
+        array_add_int4(numbers, partitions[i].partition);
+        array_add_int8(offsets, partitions[i].next_offset);
+        add_marks(marks, &partitions[i].marks);
+    }
+    if (!params_send(&params, writer->connection,
+                     "UPDATE ingest_offsets o SET marks = m.marks::bigint[]"
+                     " FROM unnest($2::text[], $3::integer[], $4::bigint[], $5::text[])"
+                     "  AS m (topic, partition, next_offset, marks)"
+                     " WHERE o.group_id = $1::text AND o.topic = m.topic"
+                     "  AND o.partition = m.partition AND o.next_offset = m.next_offset") ||
+        !connection_sync(writer->connection, on_offsets_end, writer))
+        return false;
+    writer->work = WORK_MARKS;
     return true;
 }
 

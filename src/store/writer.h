@@ -12,6 +12,7 @@
 #include "model/table.h"
 #include "store/connection.h"
 #include "store/ledger.h"
+#include "store/marks.h"
 #include "store/schema.h"
 
 struct event_base;
@@ -139,10 +140,11 @@ struct partition_offset {
     bool known; /* PostgreSQL has a row */
     int64_t next_offset;
     struct progress progress; /* nothing known where there is no row */
+    struct marks marks;       /* likewise */
 };
 
-/* Reads what PostgreSQL knows of the given partitions, filling `known`, `next_offset` and
- * `progress`. Same rules as writer_submit. */
+/* Reads what PostgreSQL knows of the given partitions, filling `known`, `next_offset`, `progress`
+ * and `marks`. Same rules as writer_submit. */
 bool writer_read_offsets(struct writer *writer, const char *group_id,
                          struct partition_offset *partitions, size_t n_partitions,
                          void (*done)(bool ok, const struct error *err, void *arg), void *arg)
@@ -175,6 +177,19 @@ struct quiet_partition {
 bool writer_clear(struct writer *writer, const char *group_id,
                   const struct quiet_partition *partitions, size_t n_partitions,
                   void (*done)(bool ok, const struct error *err, void *arg), void *arg)
+    __attribute__((warn_unused_result));
+
+/* What was read of a partition. */
+struct marked_partition {
+    const char *topic;
+    int32_t partition;
+    int64_t next_offset; /* passed over when PostgreSQL has moved on */
+    struct marks marks;
+};
+/* Same rules as writer_submit. */
+bool writer_save_marks(struct writer *writer, const char *group_id,
+                       const struct marked_partition *partitions, size_t n_partitions,
+                       void (*done)(bool ok, const struct error *err, void *arg), void *arg)
     __attribute__((warn_unused_result));
 
 /* The WAL position up to which commits survive a crash of PostgreSQL (pg_current_wal_flush_lsn),
