@@ -140,6 +140,21 @@ static void a_missing_or_bad_token_is_401_with_a_challenge(void **state)
     assert_true(metric("core_service_http_auth_refused_total{reason=\"no_token\"}") == 2);
 }
 
+/* Whoever stands in front of the service may have looked at the other one. */
+static void two_tokens_are_none(void **state)
+{
+    (void)state;
+    settings.jwt_secret = JWT_SECRET_TEXT;
+    start();
+    const char *claims = claims_for(60, ",\"role\":\"reader\"");
+    ask_with(claims, "");
+    assert_int_equal(answer.status, 200);
+    ask_with(claims, "authorization: Bearer x.y.z\r\n");
+    assert_error(&answer, 401, "The token is malformed");
+    ask_with(claims, "Authorization: Basic YTpi\r\n");
+    assert_int_equal(answer.status, 401);
+}
+
 static void health_and_options_need_no_token_and_have_no_limit(void **state)
 {
     (void)state;
@@ -324,6 +339,7 @@ int main(void)
         SPEC(without_settings_everybody_comes_in),
         SPEC(claims_reach_the_rules),
         SPEC(a_missing_or_bad_token_is_401_with_a_challenge),
+        SPEC(two_tokens_are_none),
         SPEC(health_and_options_need_no_token_and_have_no_limit),
         SPEC(new_keys_are_taken_up_while_it_runs),
         SPEC(settings_that_cannot_be_meant_end_the_start),

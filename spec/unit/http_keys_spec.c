@@ -59,6 +59,24 @@ static void chooses_a_key_by_its_kid(void **state)
                      AUTH_UNKNOWN_KEY);
 }
 
+/* RFC 7517, 4.5: keys of two types may be alternatives of one name. */
+static void tells_keys_of_one_kid_apart_by_their_type(void **state)
+{
+    (void)state;
+    struct buffer twin = {0};
+    append_jwk(&twin, ec, "\"kid\":\"r\"");
+    buffer_append_byte(&twin, ',');
+    write_jwks(twin.data);
+    buffer_free(&twin);
+    start();
+    assert_int_equal(check_made("{\"alg\":\"RS256\",\"kid\":\"r\"}", claims_for(60, ""),
+                                (struct jwt_signer){.pkey = rsa}),
+                     AUTH_PASSED);
+    assert_int_equal(check_made("{\"alg\":\"ES256\",\"kid\":\"r\"}", claims_for(60, ""),
+                                (struct jwt_signer){.pkey = ec}),
+                     AUTH_PASSED);
+}
+
 static void needs_a_kid_only_when_there_is_a_choice(void **state)
 {
     (void)state;
@@ -203,7 +221,7 @@ static void refuses_two_keys_of_one_kid(void **state)
     buffer_append_byte(&twin, ',');
     write_jwks(twin.data);
     buffer_free(&twin);
-    assert_start_fails("another key with the kid \"r\"");
+    assert_start_fails("another RS256 key with the kid \"r\"");
 }
 
 /* ---- reload ---- */
@@ -291,6 +309,7 @@ int main(void)
         SPEC(takes_rs256_and_es256_by_a_pem_file),
         SPEC(takes_a_certificate),
         SPEC(chooses_a_key_by_its_kid),
+        SPEC(tells_keys_of_one_kid_apart_by_their_type),
         SPEC(needs_a_kid_only_when_there_is_a_choice),
         SPEC(refuses_a_key_of_the_file_that_jwt_algorithm_leaves_out),
         SPEC(refuses_key_files_that_cannot_be_meant),

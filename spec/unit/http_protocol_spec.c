@@ -186,6 +186,10 @@ static void refuses_malformed_requests(void **state)
         "GET /health HTTP/1.1\r\n\r\n",
         "GET /health HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n",
         "GET http://[::1 HTTP/1.1\r\nHost: x\r\n\r\n",
+        "GET /health HTTP/1.1\r\nHost: x y\r\n\r\n",
+        "GET /health HTTP/1.1\r\nHost: user@x\r\n\r\n",
+        "GET /health HTTP/1.1\r\nHost: x/y\r\n\r\n",
+        "GET /health HTTP/1.1\r\nHost: x\r\n folded\r\n\r\n",
     };
     for (size_t i = 0; i < sizeof TEXTS / sizeof TEXTS[0]; i++)
         assert_refused(TEXTS[i], 400);
@@ -285,18 +289,81 @@ static void says_continue_before_a_body_that_waits_for_it(void **state)
                    413);
 }
 
+/* evhttp ends what it reads at a NUL; others may not. */
+static void refuses_nul_bytes_in_the_head_and_behind_the_chunks(void **state)
+{
+    (void)state;
+    static const char *const TEXTS[] = {
+        "GET /health HTTP/1.1\r\nHost: x\r\nX: a@b\r\n\r\n",
+        "GET /health HTTP/1.1\r\nHost: x@.elsewhere\r\n\r\n",
+        "POST /body HTTP/1.1\r\nHost: x\r\nContent-Length: 3@0\r\n\r\nabc",
+        "GET /health@ HTTP/1.1\r\nHost: x\r\n\r\n",
+        "POST /body HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: @\r\n\r\n",
+    };
+    for (size_t i = 0; i < sizeof TEXTS / sizeof TEXTS[0]; i++) {
+        struct answer answer;
+        char text[256];
+        size_t size = strlen(TEXTS[i]);
+        memcpy(text, TEXTS[i], size);
+        *(char *)memchr(text, '@', size) = '\0';
+        int fd = dial(port);
+        say_bytes(fd, text, size);
+        hear(fd, &answer);
+        assert_int_equal(answer.status, 400);
+        assert_ends(fd);
+        close(fd);
+    }
+    assert_serves();
+}
+
+static void takes_any_bytes_in_a_body(void **state)
+{
+    (void)state;
+    struct answer answer;
+    static const char TEXT[] =
+        "POST /body HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\n\0\n\n"
+        "POST /body HTTP/1.1\r\nHost: x\r\ntransfer-encoding: CHUNKED\r\n\r\n"
+        "00A\r\n\0\r\n\r\n345 7\r\n0\r\n\r\n"
+        "GET /health HTTP/1.1\r\nHost: x\r\n\r\n";
+    int fd = dial(port);
+    for (size_t i = 0; i < sizeof TEXT - 1; i++)
+        say_bytes(fd, TEXT + i, 1);
+    for (int i = 0; i < 3; i++) {
+        hear(fd, &answer);
+        assert_int_equal(answer.status, 200);
+    }
+    close(fd);
+}
+
 static void refuses_chunks_that_are_none(void **state)
 {
     (void)state;
     static const char BEGIN[] =
         "POST /body HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n";
-    static const char *const CHUNKS[] = {"nonsense\r\n", "3;extension\r\nabc\r\n0\r\n\r\n",
-                                         "-1\r\n",       "ffffffffffffffff\r\n",
-                                         "fffffff\r\n",  "7fffffffffffffff\r\nabc"};
-    for (size_t i = 0; i < sizeof CHUNKS / sizeof CHUNKS[0]; i++) {
+    static const struct {
+        const char *chunks;
+        int status;
+    } CASES[] = {
+        {"nonsense\r\n", 400},
+        {"3;extension\r\nabc\r\n0\r\n\r\n", 400},
+        {"-1\r\n", 400},
+        {"+3\r\nabc\r\n0\r\n\r\n", 400},
+        {"0x3\r\nabc\r\n0\r\n\r\n", 400},
+        {" 3\r\nabc\r\n0\r\n\r\n", 400},
+        {"3 \r\nabc\r\n0\r\n\r\n", 400},
+        {"3\nabc\n0\n\n", 400},
+        {"\r\nabc\r\n0\r\n\r\n", 400},
+        {"3\r\nabcd\r\n0\r\n\r\n", 400},
+        {"3\r\nab\r\n0\r\n\r\n", 400},
+        {"00000000000000003\r\nabc\r\n0\r\n\r\n", 400},
+        {"ffffffffffffffff\r\n", 413},
+        {"fffffff\r\n", 413},
+        {"7fffffffffffffff\r\nabc", 413},
+    };
+    for (size_t i = 0; i < sizeof CASES / sizeof CASES[0]; i++) {
         char text[256];
-        snprintf(text, sizeof text, "%s%s", BEGIN, CHUNKS[i]);
-        assert_refused(text, 413);
+        snprintf(text, sizeof text, "%s%s", BEGIN, CASES[i].chunks);
+        assert_refused(text, CASES[i].status);
     }
 }
 
@@ -483,6 +550,8 @@ int main(void)
         cmocka_unit_test(refuses_to_guess_where_a_request_ends),
         cmocka_unit_test(reads_bodies_by_length_and_by_chunks),
         cmocka_unit_test(says_continue_before_a_body_that_waits_for_it),
+        cmocka_unit_test(refuses_nul_bytes_in_the_head_and_behind_the_chunks),
+        cmocka_unit_test(takes_any_bytes_in_a_body),
         cmocka_unit_test(refuses_chunks_that_are_none),
         cmocka_unit_test(refuses_what_is_too_large),
         cmocka_unit_test(refuses_a_flood_of_headers),

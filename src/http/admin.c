@@ -150,12 +150,12 @@ static bool is_same_secret(const char *given, const char *expected)
     return differing == 0;
 }
 
-static bool is_allowed(const struct admin_request *request)
+static bool is_allowed(struct admin_request *request)
 {
     const char *token = request->server->options.settings->admin_token;
     if (!token || !*token)
         return true;
-    const char *given = request_header(&request->request, "Authorization");
+    const char *given = request_header_list(&request->request, "Authorization");
     return given && strncasecmp(given, "Bearer ", 7) == 0 && is_same_secret(given + 7, token);
 }
 

@@ -104,7 +104,7 @@ static const char *refusal_text(int status)
 {
     switch (status) {
     case 413:
-        return "The request body is too large or its chunks are malformed";
+        return "The request body is too large";
     case 414:
         return "The request line is too long";
     case 417:
@@ -143,7 +143,24 @@ static void begin_request(struct client *client)
 {
     client->received_bytes = 0;
     client->line_bytes = 0;
+    wire_begin(&client->wire);
     client_set_phase(client, PHASE_READING);
+}
+
+/* Refuses what has come since `from` when others may read it in another way. */
+static void check_wire(struct client *client, struct evbuffer *input, size_t from)
+{
+    struct evbuffer_iovec piece;
+    struct evbuffer_ptr at;
+    const char *wrong = NULL;
+    while (!wrong && from < evbuffer_get_length(input) &&
+           evbuffer_ptr_set(input, &at, from, EVBUFFER_PTR_SET) == 0 &&
+           evbuffer_peek(input, 1, &at, &piece, 1) > 0) {
+        wrong = wire_read(&client->wire, piece.iov_base, piece.iov_len);
+        from += piece.iov_len;
+    }
+    if (wrong)
+        client_refuse(client, 400, wrong);
 }
 
 /* Notes what has come since `from`, where the input begins with the request's first line as long
@@ -151,6 +168,7 @@ static void begin_request(struct client *client)
 static void note_received(struct client *client, struct evbuffer *input, size_t from)
 {
     client->received_bytes += evbuffer_get_length(input) - from;
+    check_wire(client, input, from);
     if (client->line_bytes > 0)
         return;
     struct evbuffer_ptr start;

@@ -2,14 +2,9 @@
 
 #include <event2/bufferevent.h>
 #include <event2/http.h>
-#include <event2/http_struct.h>
-#include <event2/keyvalq_struct.h>
 #include <stdlib.h>
-#include <strings.h>
-#include <sys/queue.h>
 #include <sys/socket.h>
 
-#include "base/buffer.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
@@ -27,21 +22,6 @@ struct gate {
 
 /* ---- the rate limit ---- */
 
-/* All X-Forwarded-For in the order in which they came: a proxy may add a header of its own instead
- * of continuing the one that the client made up. */
-static void append_forwarded(const struct request *request, struct buffer *all)
-{
-    const struct evkeyval *header;
-    TAILQ_FOREACH(header, request->http->input_headers, next)
-    {
-        if (strcasecmp(header->key, "X-Forwarded-For") != 0)
-            continue;
-        if (all->size > 0)
-            buffer_append_byte(all, ',');
-        buffer_append_string(all, header->value);
-    }
-}
-
 /* All zeros when the client has just left. */
 static struct address peer_of(const struct request *request)
 {
@@ -58,15 +38,14 @@ static struct address peer_of(const struct request *request)
     return peer;
 }
 
-static struct rate_key key_of(const struct gate *gate, const struct request *request)
+/* All X-Forwarded-For count: a proxy may add a header of its own instead of continuing the one that
+ * the client made up. */
+static struct rate_key key_of(const struct gate *gate, struct request *request)
 {
-    struct buffer forwarded = {0};
     struct address client = peer_of(request);
-    if (proxies_trust(gate->proxies, &client)) {
-        append_forwarded(request, &forwarded);
-        client = proxies_client(gate->proxies, client, forwarded.data);
-        buffer_free(&forwarded);
-    }
+    if (proxies_trust(gate->proxies, &client))
+        client =
+            proxies_client(gate->proxies, client, request_header_list(request, "X-Forwarded-For"));
     return rate_key_of_address(&client);
 }
 
@@ -90,7 +69,7 @@ static bool take_token(struct gate *gate, struct request *request, struct bytes 
 int gate_check(struct gate *gate, struct request *request, const char **text)
 {
     struct auth_result auth;
-    auth_check(gate->auth, request_header(request, "Authorization"), &request->arena, &auth);
+    auth_check(gate->auth, request_header_list(request, "Authorization"), &request->arena, &auth);
     if (gate->rate && !take_token(gate, request, auth.subject)) {
         *text = "There are too many requests, please come back later";
         return 429;

@@ -9,6 +9,7 @@
 
 #include "http/guard.h"
 #include "http/guard_meter.h"
+#include "http/wire.h"
 
 struct bufferevent;
 struct evhttp;
@@ -41,6 +42,7 @@ struct client {
     void *on_gone_arg;
     size_t received_bytes; /* of the request that is being read, at least */
     size_t line_bytes;     /* of its first line; 0: the line has not ended yet */
+    struct wire wire;
 };
 
 TAILQ_HEAD(client_queue, client);

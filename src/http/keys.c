@@ -68,10 +68,12 @@ static bool add(struct key_set *set, enum jwt_algorithm algorithm, const char *k
         return error_set(err, "it is no valid %s key", NAMES[algorithm]);
     bool is_twice = false;
     for (size_t i = 0; kid && i < set->n_keys; i++)
-        is_twice |= set->keys[i].kid && strcmp(set->keys[i].kid, kid) == 0;
+        is_twice |= set->keys[i].algorithm == algorithm && set->keys[i].kid &&
+                    strcmp(set->keys[i].kid, kid) == 0;
     if (is_twice || set->n_keys == KEYS_MAX) {
         cjose_jwk_release(jwk);
-        return is_twice ? error_set(err, "there is another key with the kid \"%.64s\"", kid)
+        return is_twice ? error_set(err, "there is another %s key with the kid \"%.64s\"",
+                                    NAMES[algorithm], kid)
                         : error_set(err, "there are more than %d keys", KEYS_MAX);
     }
     set->keys[set->n_keys++] = (struct key){algorithm, kid ? memory_string(kid) : NULL, jwk};

@@ -42,6 +42,16 @@ static bool is_digits(const char *text)
     return *text && strspn(text, "0123456789") == strlen(text);
 }
 
+/* A host with or without a port: what RFC 9110, 7.2 lets be there, be it a name or an address. */
+static bool is_host(const char *text)
+{
+    for (; *text; text++) {
+        if (!is_alnum(*text) && !strchr("-._~%!$&'()*+,;=:[]", *text))
+            return false;
+    }
+    return true;
+}
+
 /* What decides where the request ends and whom it is for. */
 struct framing {
     int n_lengths, n_encodings, n_hosts;
@@ -83,6 +93,8 @@ static const char *check_header(const struct evkeyval *header, struct framing *f
             return "The transfer encoding is not chunked";
     } else if (strcasecmp(header->key, "Host") == 0) {
         framing->n_hosts++;
+        if (!is_host(header->value))
+            return "The Host header is malformed";
     }
     return NULL;
 }
@@ -111,6 +123,19 @@ const char *request_check(struct evhttp_request *http, int *status)
 const char *request_header(const struct request *request, const char *name)
 {
     return evhttp_find_header(request->http->input_headers, name);
+}
+
+const char *request_header_list(struct request *request, const char *name)
+{
+    const char *list = NULL;
+    const struct evkeyval *header;
+    TAILQ_FOREACH(header, request->http->input_headers, next)
+    {
+        if (strcasecmp(header->key, name) == 0)
+            list =
+                list ? arena_printf(&request->arena, "%s, %s", list, header->value) : header->value;
+    }
+    return list;
 }
 
 /* ---- the request's id ---- */
