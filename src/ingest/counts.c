@@ -10,13 +10,14 @@
 #define SAVED_INTERVAL_MS 5000
 #define REASON_MAX        80 /* of a skip reason as a label */
 
-/* The line about stored rows of one stream. */
-struct saved_line {
+/* What is told of one stream, among it the line about stored rows. */
+struct stream_counts {
     char *stream;
-    char *text; /* with one %d */
+    char *saved; /* with one %d */
     uint64_t rows;
     int64_t said_ms;
     struct log_limit rejected_limit;
+    struct histogram *delay_seconds;
 };
 
 struct counts {
@@ -25,9 +26,8 @@ struct counts {
     struct counter *swapped;
     struct histogram *batch_messages;
     struct histogram *write_seconds;
-    struct histogram *delay_seconds;
-    struct saved_line *saved;
-    size_t n_saved;
+    struct stream_counts *streams;
+    size_t n_streams;
 };
 
 static const double SIZE_BOUNDS[] = {1, 3, 10, 30, 100, 300, 1000, 3000, 10000, 30000};
@@ -53,9 +53,6 @@ struct counts *counts_new(struct metrics *metrics)
     counts->write_seconds = metrics_histogram(metrics, "core_service_ingest_write_seconds",
                                               "Time from sending a transaction to its commit.",
                                               WRITE_BOUNDS, LENGTH(WRITE_BOUNDS), NULL, 0);
-    counts->delay_seconds = metrics_histogram(metrics, "core_service_ingest_delay_seconds",
-                                              "Time from a message's timestamp to its commit.",
-                                              DELAY_BOUNDS, LENGTH(DELAY_BOUNDS), NULL, 0);
     return counts;
 }
 
@@ -63,46 +60,54 @@ void counts_free(struct counts *counts)
 {
     if (!counts)
         return;
-    for (size_t i = 0; i < counts->n_saved; i++) {
-        free(counts->saved[i].stream);
-        free(counts->saved[i].text);
+    for (size_t i = 0; i < counts->n_streams; i++) {
+        free(counts->streams[i].stream);
+        free(counts->streams[i].saved);
     }
-    free(counts->saved);
+    free(counts->streams);
     free(counts);
 }
 
-static struct saved_line *saved_line_of(struct counts *counts, const struct stream_def *stream)
+/* Valid until the next call. */
+static struct stream_counts *counts_of(struct counts *counts, const struct stream_def *stream)
 {
-    for (size_t i = 0; i < counts->n_saved; i++)
-        if (strcmp(counts->saved[i].stream, stream->name) == 0)
-            return &counts->saved[i];
+    for (size_t i = 0; i < counts->n_streams; i++)
+        if (strcmp(counts->streams[i].stream, stream->name) == 0)
+            return &counts->streams[i];
 
-    counts->saved = memory_resize(counts->saved, (counts->n_saved + 1) * sizeof(*counts->saved));
-    struct saved_line *line = &counts->saved[counts->n_saved++];
-    *line = (struct saved_line){.stream = memory_string(stream->name),
-                                .text = memory_string(stream->saved)};
-    return line;
+    const struct label label = {"stream", stream->name};
+    counts->streams =
+        memory_resize(counts->streams, (counts->n_streams + 1) * sizeof(*counts->streams));
+    struct stream_counts *of_stream = &counts->streams[counts->n_streams++];
+    *of_stream = (struct stream_counts){
+        .stream = memory_string(stream->name),
+        .saved = memory_string(stream->saved),
+        .delay_seconds = metrics_histogram(counts->metrics, "core_service_ingest_delay_seconds",
+                                           "Time from a message's timestamp to its commit.",
+                                           DELAY_BOUNDS, LENGTH(DELAY_BOUNDS), &label, 1),
+    };
+    return of_stream;
 }
 
 /* The text comes from a rule file: it is no format of printf. */
-static void say_saved(struct saved_line *line, int64_t now_ms)
+static void say_saved(struct stream_counts *of_stream, int64_t now_ms)
 {
-    const char *mark = strstr(line->text, "%d");
-    int before = mark ? (int)(mark - line->text) : (int)strlen(line->text);
-    log_info(line->stream, "%.*s%" PRIu64 "%s", before, line->text, line->rows,
+    const char *text = of_stream->saved, *mark = strstr(text, "%d");
+    int before = mark ? (int)(mark - text) : (int)strlen(text);
+    log_info(of_stream->stream, "%.*s%" PRIu64 "%s", before, text, of_stream->rows,
              mark ? mark + 2 : "");
-    line->rows = 0;
-    line->said_ms = now_ms;
+    of_stream->rows = 0;
+    of_stream->said_ms = now_ms;
 }
 
 void counts_say_saved(struct counts *counts, bool all)
 {
     int64_t now_ms = clock_monotonic_ms();
-    for (size_t i = 0; i < counts->n_saved; i++) {
-        struct saved_line *line = &counts->saved[i];
-        bool due = line->said_ms == 0 || now_ms - line->said_ms >= SAVED_INTERVAL_MS;
-        if (line->rows > 0 && (due || all))
-            say_saved(line, now_ms);
+    for (size_t i = 0; i < counts->n_streams; i++) {
+        struct stream_counts *of_stream = &counts->streams[i];
+        bool due = of_stream->said_ms == 0 || now_ms - of_stream->said_ms >= SAVED_INTERVAL_MS;
+        if (of_stream->rows > 0 && (due || all))
+            say_saved(of_stream, now_ms);
     }
 }
 
@@ -127,10 +132,9 @@ static void count_rejected(struct counts *counts, const struct part *part)
                                 "Messages that went into rejected_messages.", labels, 2),
                 1);
 
-    struct saved_line *line = saved_line_of(counts, part->stream);
-    log_limited(&line->rejected_limit, SAVED_INTERVAL_MS, LOG_WARN, part->stream->name,
-                "message rejected (%s): %.*s", stage, (int)part->mapped.reason.size,
-                part->mapped.reason.data);
+    log_limited(&counts_of(counts, part->stream)->rejected_limit, SAVED_INTERVAL_MS, LOG_WARN,
+                part->stream->name, "message rejected (%s): %.*s", stage,
+                (int)part->mapped.reason.size, part->mapped.reason.data);
 }
 
 static void count_entry(struct counts *counts, const struct entry *entry, int64_t now_ms)
@@ -139,10 +143,10 @@ static void count_entry(struct counts *counts, const struct entry *entry, int64_
         return;
     if (entry->partition->messages)
         counter_add(entry->partition->messages, 1);
-    if (entry->message.timestamp_ms >= 0)
-        histogram_observe(counts->delay_seconds,
-                          (double)(now_ms - entry->message.timestamp_ms) / 1e3);
     for (size_t i = 0; i < entry->n_parts; i++) {
+        if (entry->message.timestamp_ms >= 0)
+            histogram_observe(counts_of(counts, entry->parts[i].stream)->delay_seconds,
+                              (double)(now_ms - entry->message.timestamp_ms) / 1e3);
         if (entry->parts[i].mapped.verdict == MAP_SKIP)
             count_skipped(counts, &entry->parts[i]);
         else if (entry->parts[i].mapped.verdict == MAP_REJECT)
@@ -172,7 +176,7 @@ static void count_rows(struct counts *counts, const struct stream_def *stream, s
     counter_add(metrics_counter(counts->metrics, "core_service_ingest_superseded_total",
                                 "Rows that a newer one of the same batch replaced.", labels, 1),
                 superseded);
-    saved_line_of(counts, stream)->rows += stored;
+    counts_of(counts, stream)->rows += stored;
 }
 
 void counts_stored(struct counts *counts, const struct batch *batch, size_t from, size_t to,
