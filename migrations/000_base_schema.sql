@@ -17,6 +17,19 @@ BEGIN
             HINT = 'Add timescaledb to shared_preload_libraries, restart PostgreSQL, then apply this migration again.';
     END IF;
 
+    FOR target IN
+        SELECT a.attrelid::regclass AS name, format_type(a.atttypid, a.atttypmod) AS type
+        FROM pg_attribute a
+        WHERE a.attrelid IN (to_regclass('market_klines'), to_regclass('klines')) AND a.attname = 'time'
+          AND a.atttypid NOT IN ('timestamptz'::regtype, 'timestamp'::regtype) AND NOT a.attisdropped
+    LOOP
+        RAISE EXCEPTION 'table %: column time is %, and candles are stored by TIMESTAMPTZ; nothing was changed',
+                        target.name, target.type
+            USING ERRCODE = 'datatype_mismatch',
+            HINT = format('Move the rows of %s into a table whose time is TIMESTAMPTZ, then apply this migration again.',
+                          target.name);
+    END LOOP;
+
     CREATE TABLE IF NOT EXISTS market_klines (
         time TIMESTAMPTZ NOT NULL,
         symbol VARCHAR(20) NOT NULL,

@@ -315,7 +315,7 @@ BEGIN
         SELECT p.*, CASE WHEN p.f <= max(p.t) OVER (PARTITION BY p.r ORDER BY p.f, p.t
                                                     ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
                          THEN 0 ELSE 1 END AS opens
-        FROM pieces p
+        FROM pieces p WHERE p.f < p.t
     ), numbered AS (
         SELECT m.*, sum(m.opens) OVER (PARTITION BY m.r ORDER BY m.f, m.t
                                        ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS island

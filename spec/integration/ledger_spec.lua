@@ -193,6 +193,7 @@ local function missing_of(body)
   local missing, ends, before = {}, {}, -1
   for _, piece in ipairs(body.missing) do
     assert(piece.fromSeq >= before, "out of order")
+    assert(piece.fromSeq < piece.toSeq, "empty")
     assert(not ends[piece.reason] or ends[piece.reason] < piece.fromSeq, "not joined")
     ends[piece.reason], before = piece.toSeq, piece.fromSeq
     for seq = piece.fromSeq + 1, piece.toSeq do
@@ -379,6 +380,26 @@ describe(("the ledger (SPEC_SEED=%d)"):format(SEED), function()
     local ends = {}
     for _, piece in ipairs(missing) do ends[piece.reason] = piece.toSeq end
     assert.same({ rejected = 7999, lost = 8001, not_ingested = 9500 }, ends)
+  end)
+
+  it("gives no empty piece of a gap that reaches beyond what was ingested", function()
+    local world = new_world(plain, PARTITIONS)
+    world:store {
+      { symbol = "CCC", partition = 0, seq = 20, ms = FIRST_DAY * DAY_MS },
+      { symbol = "CCC", partition = 2, seq = 40, ms = FIRST_DAY * DAY_MS + 60000 },
+    }
+    world:write_progress()
+    world:add_gap("CCC", 2, 10, 30, "rejected")
+    local function missing(from, to)
+      return plain_asker:ask({ symbol = "CCC", fromSeq = from, toSeq = to }).missing
+    end
+    assert.same({ { fromSeq = 20, toSeq = 40, reason = "not_ingested" } }, missing("20", "40"))
+    assert.same({
+      { fromSeq = 19, toSeq = 20, reason = "rejected" },
+      { fromSeq = 20, toSeq = 40, reason = "not_ingested" },
+    }, missing("19", "40"))
+    world:set_bounds("CCC", 25)
+    assert.same({ { fromSeq = 12, toSeq = 25, reason = "expired" } }, missing("12", "25"))
   end)
 
   it("holds nothing back for a partition that was read to its end and is quiet", function()

@@ -56,7 +56,7 @@ local function new_world(numbering, is_parted)
   for i, one in ipairs(series) do
     self.frontends[i] = frontend.new(one, function(query)
       local answer = self.road:missed(query)
-      assert(answer.status == 200, answer.body)
+      assert(answer.status == 200, query .. ": " .. answer.body)
       return answer.json
     end)
   end
@@ -304,6 +304,7 @@ local function numbers_of(pieces)
   local numbers, ends, before = {}, {}, -1
   for _, piece in ipairs(pieces) do
     assert.is_true(piece.fromSeq >= before, "out of order")
+    assert.is_true(piece.fromSeq < piece.toSeq, "empty")
     assert.is_true((ends[piece.reason] or -1) < piece.fromSeq, "not joined")
     ends[piece.reason], before = piece.toSeq, piece.fromSeq
     for seq = piece.fromSeq + 1, piece.toSeq do
@@ -388,12 +389,11 @@ describe(("recovery (SPEC_SEED=%d)"):format(SEED), function()
     it("gives a frontend exactly what is in " .. what, function()
       math.randomseed(SEED + i)
       local world = new_world(numbering, is_parted)
-      local fine, why = xpcall(world.live_through, debug.traceback, world, ROUNDS)
+      local fine, why = xpcall(world.live_through, function(trouble)
+        return debug.traceback(type(trouble) == "table" and tostring(trouble.message) or trouble)
+      end, world, ROUNDS)
       world.road:close()
-      if not fine then
-        error(("after %s: %s"):format(table.concat(world.log, ", "),
-          type(why) == "table" and tostring(why.message) or tostring(why)), 0)
-      end
+      if not fine then error(("after %s: %s"):format(table.concat(world.log, ", "), why), 0) end
     end)
   end
 end)

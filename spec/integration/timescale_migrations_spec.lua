@@ -269,6 +269,15 @@ describe_there("migrations on TimescaleDB", function()
       "move the rows of market_klines into a table that is" }
   end)
 
+  it("refuse a hypertable whose time is a number", function()
+    db:exec [[
+      CREATE TABLE market_klines (
+        time bigint NOT NULL, symbol text NOT NULL, PRIMARY KEY (time, symbol));
+      SELECT create_hypertable('market_klines', 'time', chunk_time_interval => 86400000)]]
+    assert_refused { "table market_klines: column time is bigint",
+      "Move the rows of market_klines into a table whose time is TIMESTAMPTZ" }
+  end)
+
   it("refuse rows that are there twice in compressed chunks", function()
     original { hypertable = "time" }
     db:exec "INSERT INTO market_klines SELECT * FROM market_klines LIMIT 1"

@@ -150,6 +150,18 @@ static void stop_at_duplicates_and_say_how_to_find_them(void **state)
                " WHERE schemaname = 'public'");
 }
 
+static void stop_at_times_that_are_no_timestamps(void **state)
+{
+    struct kit *kit = *state;
+    struct error err;
+    kit_sql(kit, "CREATE TABLE klines (time bigint, symbol text)");
+    assert_false(kit_apply(kit, files[0], &err));
+    assert_non_null(strstr(err.text, "table klines: column time is bigint"));
+    kit_expect(kit, "klines",
+               "SELECT string_agg(tablename, ', ') FROM pg_tables"
+               " WHERE schemaname = 'public'");
+}
+
 static void apply_alone_where_the_seed_applies_them(void **state)
 {
     struct kit *kit = *state;
@@ -249,6 +261,7 @@ int main(void)
         with_database(leave_the_tables_of_the_original_service_as_they_are),
         with_database(make_a_conflict_target_that_is_missing),
         with_database(stop_at_duplicates_and_say_how_to_find_them),
+        with_database(stop_at_times_that_are_no_timestamps),
         with_database(apply_alone_where_the_seed_applies_them),
         with_database(are_applied_once_by_the_script_and_recorded),
         with_database(wait_for_another_run),
