@@ -257,6 +257,25 @@ describe("an operator's hour", function()
     assert.are.equal(1, r.rules().generation)
   end)
 
+  it("hears the file and the query when PostgreSQL cannot run its SQL", function()
+    local r, dir = open()
+    dir:save("endpoints/hello.lua", [[
+      return {
+        method = "GET", paths = { "/hello" },
+        queries = { { sql = "select count(*) as n from klines" } },
+        reply = function(_, _, results) return 200, { n = results[1][1].n } end,
+      }]])
+    dir:edit("init.lua", "endpoints = {", 'endpoints = {\n    require "endpoints.hello",')
+    r.wait_generation(2)
+    dir:edit("endpoints/hello.lua", "count(*) as n", "count(*) as n, max(mood) as mood")
+    r.wait_refused 'endpoints/hello.lua: queries[1].sql: ERROR: column "mood" does not exist'
+    assert.are.same({ n = 0 }, r.service:get("/hello").json)
+    dir:edit("endpoints/hello.lua", "max(mood)", "max(close)")
+    r.wait_generation(3)
+    dir:edit("endpoints/hello.lua", 'klines"', 'klines where symbol = $1"')
+    r.wait_refused "endpoints/hello.lua: queries[1].sql: it has 1 parameters, types has 0"
+  end)
+
   it("reloads while the database is away, and is checked when it is back", function()
     local r, dir = open()
     local cluster = r.database.cluster

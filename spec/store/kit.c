@@ -279,7 +279,8 @@ struct schema *kit_schema(struct kit *kit, const char *const *tables, size_t n_t
 {
     struct schema_wait wait = {0};
     struct control *control = control_new(kit->base, kit->conninfo, 5000);
-    control_load_schema(control, tables, n_tables, on_schema, &wait);
+    const struct schema_wish wish = {.tables = tables, .n_tables = n_tables};
+    control_load_schema(control, &wish, on_schema, &wait);
     kit_run_until(kit, &wait.done, "the schema");
     control_free(control);
     if (!wait.schema)

@@ -6,6 +6,8 @@
 
 #include "store/control.h"
 
+static const struct schema_wish nothing;
+
 struct told {
     struct control *control;
     bool done;
@@ -94,7 +96,7 @@ static void goes_on_after_a_job_that_failed(void **state)
     struct control *control = control_new(kit->base, kit->conninfo, 5000);
     struct told bad = {0}, good = {0};
     control_save_generation(control, "x", bytes_of_string("not json"), on_done, &bad);
-    control_load_schema(control, NULL, 0, on_schema, &good);
+    control_load_schema(control, &nothing, on_schema, &good);
     kit_run_until(kit, &good.done, "the second job");
     assert_false(bad.ok);
     assert_non_null(strstr(bad.text, "22P02"));
@@ -107,7 +109,7 @@ static void fails_each_job_once_when_the_database_is_away(void **state)
     struct kit *kit = *state;
     struct control *control = control_new(kit->base, "host=localhost port=1", 5000);
     struct told told[3] = {0};
-    control_load_schema(control, NULL, 0, on_schema, &told[0]);
+    control_load_schema(control, &nothing, on_schema, &told[0]);
     control_save_generation(control, "x", bytes_of_string("{}"), on_done, &told[1]);
     control_load_generations(control, 1, on_list, &told[2]);
     kit_run_until(kit, &told[2].done, "the last job");
@@ -141,7 +143,7 @@ static void on_done_ask_again(bool ok, const struct error *err, void *arg)
     struct told *told = arg;
     assert_true(ok);
     (void)err;
-    control_load_schema(told->control, NULL, 0, on_schema, told);
+    control_load_schema(told->control, &nothing, on_schema, told);
 }
 
 static void takes_work_from_within_an_answer(void **state)
@@ -160,7 +162,7 @@ static void forgets_its_work_when_it_is_freed(void **state)
     struct kit *kit = *state;
     struct told told[2] = {0};
     struct control *control = control_new(kit->base, kit->conninfo, 5000);
-    control_load_schema(control, NULL, 0, on_schema, &told[0]);
+    control_load_schema(control, &nothing, on_schema, &told[0]);
     control_load_generations(control, 1, on_list, &told[1]);
     event_base_loop(kit->base, EVLOOP_ONCE);
     control_free(control);

@@ -1,6 +1,8 @@
 /* What rules declare is held against the tables that are there. */
 #include "kit.h"
 
+#include "store/control.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -177,6 +179,54 @@ static void names_the_migration_that_is_missing(void **state)
     assert_non_null(strstr(err.text, "column rejected_messages.redriven_at is missing"));
 }
 
+/* ---- statements ---- */
+
+static void on_wished(struct schema *schema, const struct error *err, void *arg)
+{
+    (void)err;
+    *(struct schema **)arg = schema;
+}
+
+static bool has_schema(void *arg)
+{
+    return *(struct schema **)arg != NULL;
+}
+
+static void expect_statement(const struct schema *schema, const char *sql, size_t n_params,
+                             const char *words, bool expected_lack)
+{
+    struct error err = {0};
+    bool lacks_table;
+    bool fine = schema_check_statement(schema, sql, n_params, &lacks_table, &err);
+    assert_int_equal(fine, words == NULL);
+    assert_int_equal(lacks_table, expected_lack);
+    if (words && !strstr(err.text, words))
+        fail_msg("\"%s\" is not in \"%s\"", words, err.text);
+}
+
+static void tells_which_statements_postgresql_can_prepare(void **state)
+{
+    struct kit *kit = *state;
+    static const char *const statements[] = {"SELECT k FROM t WHERE k = $1 LIMIT $2",
+                                             "SELECT kk FROM t", "SELEKT",
+                                             "SELECT 1 FROM not_there", "SELECT 1; SELECT 2"};
+    const struct schema_wish wish = {.statements = statements, .n_statements = 5};
+    struct control *control = control_new(kit->base, kit->conninfo, 5000);
+    struct schema *schema = NULL;
+    kit_sql(kit, "DROP TABLE IF EXISTS t; CREATE TABLE t (k int8 PRIMARY KEY)");
+    control_load_schema(control, &wish, on_wished, &schema);
+    kit_run_until_true(kit, has_schema, &schema, "the schema");
+    expect_statement(schema, statements[0], 2, NULL, false);
+    expect_statement(schema, statements[0], 1, "it has 2 parameters, types has 1", false);
+    expect_statement(schema, statements[1], 0, "column \"kk\" does not exist", false);
+    expect_statement(schema, statements[2], 0, "syntax error", false);
+    expect_statement(schema, statements[3], 0, "\"not_there\" does not exist", true);
+    expect_statement(schema, statements[4], 0, "multiple commands", false);
+    expect_statement(schema, "SELECT what nobody asked for", 0, NULL, false);
+    schema_release(schema);
+    control_free(control);
+}
+
 int main(void)
 {
     const struct CMUnitTest specs[] = {
@@ -189,6 +239,7 @@ int main(void)
         cmocka_unit_test(finds_tables_in_a_schema_of_their_own),
         cmocka_unit_test(quotes_names_and_compares_numbers_that_are_kept_as_text),
         cmocka_unit_test(names_the_migration_that_is_missing),
+        cmocka_unit_test(tells_which_statements_postgresql_can_prepare),
     };
     return cmocka_run_group_tests(specs, kit_setup, kit_teardown);
 }

@@ -47,12 +47,9 @@ static struct schema_answer read_schema(const struct settings *settings,
     struct schema_answer answer = {.base = event_base_new()};
     char *database = settings_database(settings);
     struct control *control = control_new(answer.base, database, settings->db_connect_timeout_ms);
-    size_t n;
-    const char **tables = fit_tables(def, &n);
 
-    control_load_schema(control, tables, n, on_schema, &answer);
+    fit_load_schema(control, def, NULL, on_schema, &answer);
     event_base_dispatch(answer.base);
-    free(tables);
     control_free(control);
     free(database);
     event_base_free(answer.base);

@@ -1,5 +1,8 @@
 #include "app/fit.h"
 
+#include <stdlib.h>
+#include <string.h>
+
 #include "base/log.h"
 #include "base/memory.h"
 
@@ -12,7 +15,7 @@ static bool rests(const struct schema *schema, const struct stream_def *stream)
     return stream->where_table_exists && !all;
 }
 
-bool fit_check(const struct schema *schema, const struct rules_def *def, struct error *err)
+bool fit_check_streams(const struct schema *schema, const struct rules_def *def, struct error *err)
 {
     if (!schema_check_migrations(schema, err))
         return false;
@@ -20,6 +23,33 @@ bool fit_check(const struct schema *schema, const struct rules_def *def, struct 
         for (size_t t = 0; !rests(schema, &def->streams[i]) && t < def->streams[i].n_tables; t++)
             if (!schema_check_table(schema, &def->streams[i].tables[t], err))
                 return error_context(err, "%s", def->streams[i].file);
+    return true;
+}
+
+/* Where a stream rests, what reads its table may lack it too. */
+static bool check_queries(const struct schema *schema, const struct endpoint_def *endpoint,
+                          bool may_lack_table, struct error *err)
+{
+    for (size_t q = 0; q < endpoint->n_queries; q++) {
+        const struct query_def *query = &endpoint->queries[q];
+        bool lacks_table;
+        if (!schema_check_statement(schema, query->sql, query->n_types, &lacks_table, err) &&
+            !(lacks_table && may_lack_table))
+            return error_context(err, "%s: queries[%zu].sql", endpoint->file, q + 1);
+    }
+    return true;
+}
+
+bool fit_check(const struct schema *schema, const struct rules_def *def, struct error *err)
+{
+    bool any_rests = false;
+    if (!fit_check_streams(schema, def, err))
+        return false;
+    for (size_t i = 0; i < def->n_streams; i++)
+        any_rests = any_rests || rests(schema, &def->streams[i]);
+    for (size_t i = 0; i < def->n_endpoints; i++)
+        if (!check_queries(schema, &def->endpoints[i], any_rests, err))
+            return false;
     return true;
 }
 
@@ -63,14 +93,36 @@ bool fit_any_rests(const struct rules_generation *generation)
     return false;
 }
 
-const char **fit_tables(const struct rules_def *def, size_t *n)
+/* ---- reading the schema ---- */
+
+static void add_text(const char ***texts, size_t *n, const char *text)
 {
-    const char **names = NULL;
-    *n = 0;
-    for (size_t i = 0; i < def->n_streams; i++)
-        for (size_t t = 0; t < def->streams[i].n_tables; t++) {
-            names = memory_resize(names, (*n + 1) * sizeof *names);
-            names[(*n)++] = def->streams[i].tables[t].name;
-        }
-    return names;
+    for (size_t i = 0; i < *n; i++)
+        if (strcmp((*texts)[i], text) == 0)
+            return;
+    *texts = memory_resize(*texts, (*n + 1) * sizeof **texts);
+    (*texts)[(*n)++] = text;
+}
+
+void fit_load_schema(struct control *control, const struct rules_def *def,
+                     const struct rules_def *also,
+                     void (*done)(struct schema *schema, const struct error *err, void *arg),
+                     void *arg)
+{
+    const struct rules_def *const defs[] = {def, also};
+    const char **tables = NULL, **statements = NULL;
+    struct schema_wish wish = {0};
+    for (size_t d = 0; d < 2; d++) {
+        for (size_t i = 0; defs[d] && i < defs[d]->n_streams; i++)
+            for (size_t t = 0; t < defs[d]->streams[i].n_tables; t++)
+                add_text(&tables, &wish.n_tables, defs[d]->streams[i].tables[t].name);
+        for (size_t i = 0; defs[d] && i < defs[d]->n_endpoints; i++)
+            for (size_t q = 0; q < defs[d]->endpoints[i].n_queries; q++)
+                add_text(&statements, &wish.n_statements, defs[d]->endpoints[i].queries[q].sql);
+    }
+    wish.tables = tables;
+    wish.statements = statements;
+    control_load_schema(control, &wish, done, arg);
+    free(statements);
+    free(tables);
 }

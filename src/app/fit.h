@@ -7,13 +7,20 @@
 
 #include "base/error.h"
 #include "rules/generation.h"
-#include "store/schema.h"
+#include "store/control.h"
 
-/* Tables that the definitions name, in a new array (free() it, not the names); the count in *n. */
-const char **fit_tables(const struct rules_def *def, size_t *n);
+/* control_load_schema() of all that one or two sets of rules (NULL: none) name. */
+void fit_load_schema(struct control *control, const struct rules_def *def,
+                     const struct rules_def *also,
+                     void (*done)(struct schema *schema, const struct error *err, void *arg),
+                     void *arg);
 
 /* Migrations are applied and every table of every stream that does not rest fits. `err` names the
  * file. */
+bool fit_check_streams(const struct schema *schema, const struct rules_def *def, struct error *err)
+    __attribute__((warn_unused_result));
+/* The same, and PostgreSQL can prepare every query of every endpoint; but for tables that are not
+ * there, where a stream rests. */
 bool fit_check(const struct schema *schema, const struct rules_def *def, struct error *err)
     __attribute__((warn_unused_result));
 

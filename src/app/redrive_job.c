@@ -45,7 +45,7 @@ static void on_schema(struct schema *schema, const struct error *trouble, void *
         fail(job, trouble);
         return;
     }
-    if (!fit_check(schema, rules_generation_def(job->generation), &err)) {
+    if (!fit_check_streams(schema, rules_generation_def(job->generation), &err)) {
         schema_release(schema);
         fail(job, &err);
         return;
@@ -88,10 +88,7 @@ struct redrive_job *redrive_job_start(struct event_base *base, const struct sett
     job->arg = arg;
     job->later = evtimer_new(base, on_later, job);
 
-    size_t n;
-    const char **tables = fit_tables(rules_generation_def(generation), &n);
-    control_load_schema(control, tables, n, on_schema, job);
-    free(tables);
+    fit_load_schema(control, rules_generation_def(generation), NULL, on_schema, job);
     return job;
 }
 

@@ -256,27 +256,18 @@ static void publish(struct reload *reload, struct rules_generation *generation,
 
 /* ---- checking against the schema ---- */
 
-/* Reads the tables of the current generation and of the candidate: a batch of the current one may
- * still be on its way. */
+static const struct rules_def *def_of(const struct rules_generation *generation)
+{
+    return generation ? rules_generation_def(generation) : NULL;
+}
+
+/* Reads what the current generation and the candidate name: a batch of the current one may still be
+ * on its way. */
 static void load_schema(struct reload *reload,
                         void (*done)(struct schema *, const struct error *, void *))
 {
-    size_t n_current = 0, n_candidate = 0;
-    const char **current =
-        reload->current ? fit_tables(rules_generation_def(reload->current), &n_current) : NULL;
-    const char **candidate = reload->candidate
-                                 ? fit_tables(rules_generation_def(reload->candidate), &n_candidate)
-                                 : NULL;
-    const char **all = memory_zero(n_current + n_candidate + 1, sizeof *all);
-
-    if (n_current)
-        memcpy(all, current, n_current * sizeof *all);
-    if (n_candidate)
-        memcpy(all + n_current, candidate, n_candidate * sizeof *all);
-    control_load_schema(reload->options.control, all, n_current + n_candidate, done, reload);
-    free(all);
-    free(candidate);
-    free(current);
+    fit_load_schema(reload->options.control, def_of(reload->current), def_of(reload->candidate),
+                    done, reload);
 }
 
 static void take_schema(struct reload *reload, struct schema *schema)

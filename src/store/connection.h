@@ -67,6 +67,8 @@ struct statement {
     const char *const *values;
     const int *lengths; /* NULL when all are text */
     const int *formats; /* NULL when all are text; else 1 is binary */
+    bool describe;      /* only prepared and described: `on_result` gets PQnparams(). Not together
+                           with the same text in another open segment */
 };
 
 enum segment_outcome {

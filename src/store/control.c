@@ -23,8 +23,9 @@ typedef void (*list_done_cb)(const struct stored_generation *generations, size_t
 struct job {
     enum job_kind kind;
     struct control *control;
-    char **texts; /* JOB_SCHEMA: table names; else the parameters of its statement */
+    char **texts; /* JOB_SCHEMA: tables, then statements; else the parameters of its statement */
     size_t n_texts;
+    size_t n_tables;      /* JOB_SCHEMA */
     bool listed;          /* JOB_LIST, JOB_QUERY: the rows have been told */
     const char *sql;      /* JOB_QUERY */
     control_take_cb take; /* JOB_QUERY */
@@ -206,12 +207,23 @@ static const char *sql_of(const struct job *job)
     die("job %d has no statement", (int)job->kind);
 }
 
+static bool send_schema_job(struct job *job)
+{
+    const char *const *texts = (const char *const *)job->texts;
+    const struct schema_wish wish = {
+        .tables = texts,
+        .n_tables = job->n_tables,
+        .statements = texts + job->n_tables,
+        .n_statements = job->n_texts - job->n_tables,
+    };
+    return schema_load(job->control->connection, &wish, on_schema, job);
+}
+
 static bool send_job(struct job *job)
 {
     struct connection *connection = job->control->connection;
     if (job->kind == JOB_SCHEMA)
-        return schema_load(connection, (const char *const *)job->texts, job->n_texts, on_schema,
-                           job);
+        return send_schema_job(job);
     const struct statement statement = {
         .sql = sql_of(job),
         .n_params = (int)job->n_texts,
@@ -282,10 +294,17 @@ void control_free(struct control *control)
     free(control);
 }
 
-void control_load_schema(struct control *control, const char *const *tables, size_t n_tables,
+void control_load_schema(struct control *control, const struct schema_wish *wish,
                          schema_done_cb done, void *arg)
 {
-    add_job(control, JOB_SCHEMA, tables, n_tables, arg)->schema_done = done;
+    size_t n = wish->n_tables + wish->n_statements;
+    const char **texts = memory_zero(n + 1, sizeof *texts);
+    for (size_t i = 0; i < n; i++)
+        texts[i] = i < wish->n_tables ? wish->tables[i] : wish->statements[i - wish->n_tables];
+    struct job *job = add_job(control, JOB_SCHEMA, texts, n, arg);
+    job->n_tables = wish->n_tables;
+    job->schema_done = done;
+    free(texts);
     start(control);
 }
 

@@ -25,9 +25,8 @@ void control_free(struct control *control);
  * never from inside the call; a connection that is not reached, or is lost, fails the job (`err`
  * says so): nothing is repeated, the caller decides. */
 
-/* schema_load on this connection; `schema` is held for the receiver, NULL with `err`. `tables` is
- * copied. */
-void control_load_schema(struct control *control, const char *const *tables, size_t n_tables,
+/* schema_load on this connection; `schema` is held for the receiver, NULL with `err`. */
+void control_load_schema(struct control *control, const struct schema_wish *wish,
                          void (*done)(struct schema *schema, const struct error *err, void *arg),
                          void *arg);
 

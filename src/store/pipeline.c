@@ -143,6 +143,21 @@ static bool find_or_prepare(struct pipeline *pipeline, const struct statement *s
     return true;
 }
 
+static int send_statement(struct pipeline *pipeline, const struct statement *statement,
+                          const char *name)
+{
+    if (statement->describe && !name)
+        die("a statement is described while another segment prepares it");
+    if (statement->describe)
+        return PQsendDescribePrepared(pipeline->session, name);
+    if (name)
+        return PQsendQueryPrepared(pipeline->session, name, statement->n_params, statement->values,
+                                   statement->lengths, statement->formats, 0);
+    return PQsendQueryParams(pipeline->session, statement->sql, statement->n_params,
+                             statement->types, statement->values, statement->lengths,
+                             statement->formats, 0);
+}
+
 bool pipeline_send(struct pipeline *pipeline, const struct statement *statement, bool prepare,
                    statement_result_cb on_result, void *arg, struct error *err)
 {
@@ -151,13 +166,7 @@ bool pipeline_send(struct pipeline *pipeline, const struct statement *statement,
         return false;
     if (prepare && !find_or_prepare(pipeline, statement, &name, err))
         return false;
-    int sent =
-        name ? PQsendQueryPrepared(pipeline->session, name, statement->n_params, statement->values,
-                                   statement->lengths, statement->formats, 0)
-             : PQsendQueryParams(pipeline->session, statement->sql, statement->n_params,
-                                 statement->types, statement->values, statement->lengths,
-                                 statement->formats, 0);
-    if (!sent)
+    if (!send_statement(pipeline, statement, name))
         return session_error(pipeline, err);
     struct op *op = push(pipeline, OP_EXECUTE);
     op->on_result = on_result;

@@ -197,10 +197,26 @@ static void finish(struct loading *loading, enum segment_outcome outcome,
     free(loading);
 }
 
+static void on_described(enum segment_outcome outcome, const struct segment_failure *failure,
+                         void *arg)
+{
+    finish(arg, outcome, failure);
+}
+
+/* The tables are read. */
+static void describe_statements(struct loading *loading, enum segment_outcome outcome,
+                                const struct segment_failure *failure)
+{
+    if (outcome == SEGMENT_DONE)
+        statements_describe(loading->connection, loading->schema, on_described, loading);
+    else
+        finish(loading, outcome, failure);
+}
+
 static void on_hypertables(enum segment_outcome outcome, const struct segment_failure *failure,
                            void *arg)
 {
-    finish(arg, outcome, failure);
+    describe_statements(arg, outcome, failure);
 }
 
 static bool ask_hypertables(struct loading *loading);
@@ -211,21 +227,25 @@ static void on_loaded(enum segment_outcome outcome, const struct segment_failure
     struct loading *loading = arg;
     struct segment_failure unsent;
     if (outcome != SEGMENT_DONE || loading->schema->timescale == TIMESCALE_ABSENT) {
-        finish(loading, outcome, failure);
+        describe_statements(loading, outcome, failure);
     } else if (!ask_hypertables(loading)) {
         error_set(&unsent.err, "the connection was lost");
         finish(loading, SEGMENT_LOST, &unsent);
     }
 }
 
-static struct schema *new_schema(const char *const *tables, size_t n_tables)
+static struct schema *new_schema(const struct schema_wish *wish)
 {
     struct schema *schema = memory_zero(1, sizeof *schema);
     atomic_init(&schema->holders, 1);
-    schema->tables = memory_zero(n_tables + N_OWN, sizeof *schema->tables);
-    schema->n_tables = n_tables + N_OWN;
+    schema->tables = memory_zero(wish->n_tables + N_OWN, sizeof *schema->tables);
+    schema->n_tables = wish->n_tables + N_OWN;
     for (size_t i = 0; i < schema->n_tables; i++)
-        schema->tables[i].name = memory_string(i < N_OWN ? own_tables[i] : tables[i - N_OWN]);
+        schema->tables[i].name = memory_string(i < N_OWN ? own_tables[i] : wish->tables[i - N_OWN]);
+    schema->statements = memory_zero(wish->n_statements + 1, sizeof *schema->statements);
+    schema->n_statements = wish->n_statements;
+    for (size_t i = 0; i < schema->n_statements; i++)
+        schema->statements[i].sql = memory_string(wish->statements[i]);
     return schema;
 }
 
@@ -276,12 +296,12 @@ static bool send_all(struct connection *connection, struct loading *loading)
     return sent;
 }
 
-bool schema_load(struct connection *connection, const char *const *tables, size_t n_tables,
+bool schema_load(struct connection *connection, const struct schema_wish *wish,
                  void (*done)(struct schema *schema, const struct error *err, void *arg), void *arg)
 {
     struct loading *loading = memory_zero(1, sizeof *loading);
     loading->connection = connection;
-    loading->schema = new_schema(tables, n_tables);
+    loading->schema = new_schema(wish);
     loading->done = done;
     loading->arg = arg;
     if (send_all(connection, loading))
@@ -326,6 +346,7 @@ void schema_release(struct schema *schema)
     for (size_t i = 0; i < schema->n_tables; i++)
         free_table(&schema->tables[i]);
     free(schema->tables);
+    statements_free(schema);
     free(schema);
 }
 

@@ -11,11 +11,19 @@
 
 struct schema; /* immutable once loaded; counted holds, any thread */
 
-/* Reads the description of the named tables (as rule files name them), the applied migrations'
- * marks and the service's own tables, in one segment, or two where TimescaleDB is. `tables` is
- * copied. `done` gets a held schema, or NULL with `err`; false when the connection is not READY,
+/* What rules need to know of. */
+struct schema_wish {
+    const char *const *tables; /* as rule files name them */
+    size_t n_tables;
+    const char *const *statements; /* of endpoints, none twice */
+    size_t n_statements;
+};
+
+/* Reads the description of the tables, the applied migrations' marks and the service's own tables,
+ * in one segment, or two where TimescaleDB is; then each statement is prepared, not run. The wish
+ * is copied. `done` gets a held schema, or NULL with `err`; false when the connection is not READY,
  * and then it is not called. Main thread: see control_load_schema. */
-bool schema_load(struct connection *connection, const char *const *tables, size_t n_tables,
+bool schema_load(struct connection *connection, const struct schema_wish *wish,
                  void (*done)(struct schema *schema, const struct error *err, void *arg), void *arg)
     __attribute__((warn_unused_result));
 struct schema *schema_hold(struct schema *schema);
@@ -31,6 +39,13 @@ bool schema_check_migrations(const struct schema *schema, struct error *err)
  * NULL. `err` names table and column, what is declared and what is there. */
 bool schema_check_table(const struct schema *schema, const struct table_def *table,
                         struct error *err) __attribute__((warn_unused_result));
+
+/* PostgreSQL can prepare the statement, and it has so many parameters; what was not asked for, or
+ * could not be told, passes. `err` is PostgreSQL's. *lacks_table: only that a table is not there.
+ */
+bool schema_check_statement(const struct schema *schema, const char *sql, size_t n_params,
+                            bool *lacks_table, struct error *err)
+    __attribute__((warn_unused_result));
 
 /* Storing works but costs more than it needs to; `why` says what an operator can change. */
 bool schema_is_slow(const struct schema *schema, const struct table_def *table, struct error *why);

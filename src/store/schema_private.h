@@ -38,6 +38,14 @@ struct live_table {
     size_t n_compressed_by;
 };
 
+/* What PostgreSQL says of a statement that it was asked to prepare. */
+struct live_statement {
+    char *sql;
+    enum { STATEMENT_UNKNOWN, STATEMENT_FINE, STATEMENT_LACKS_TABLE, STATEMENT_WRONG } verdict;
+    int n_params;
+    struct error err; /* STATEMENT_LACKS_TABLE, STATEMENT_WRONG */
+};
+
 enum timescale_state {
     TIMESCALE_ABSENT, /* not in this database */
     TIMESCALE_LOADED,
@@ -48,9 +56,17 @@ struct schema {
     atomic_int holders;
     struct live_table *tables;
     size_t n_tables;
+    struct live_statement *statements;
+    size_t n_statements;
     bool has_move_offsets;
     enum timescale_state timescale;
 };
+
+/* Has PostgreSQL prepare each of the schema's statements; then calls `done`: SEGMENT_DONE, or
+ * SEGMENT_LOST. */
+void statements_describe(struct connection *connection, struct schema *schema, segment_end_cb done,
+                         void *arg);
+void statements_free(struct schema *schema);
 
 /* NULL: not there. `schema` and `table` may be NULL. */
 const struct live_table *schema_table(const struct schema *schema, const char *name);
