@@ -114,6 +114,7 @@ describe("the Debian package", function()
       "share/core-service/lua/init.lua", "share/core-service/migrations/004_ingest.sql",
       "share/core-service/prometheus/alerts.yml", "share/man/man8/core-service.8.gz",
       "share/doc/core-service/PHASE2_DEPLOYMENT.md", "share/doc/core-service/copyright",
+      "share/doc/core-service/changelog.gz",
       "lib/systemd/system/core-service.service" } do
       assert.is_truthy(contents:find(" ./usr/" .. path .. "\n", 1, true), path .. "\n" .. contents)
     end
