@@ -35,7 +35,7 @@ describe("the harness", function()
 
   it("names what it waited for in vain", function()
     assert.has_error(function()
-      wait.till("pigs fly", 0.01, function()
+      wait.within("pigs fly", 0.01, function()
         return false, "too heavy"
       end)
     end, "gave up after 0.01 s waiting until pigs fly: too heavy")

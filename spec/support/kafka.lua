@@ -80,7 +80,7 @@ local function real()
   local code, output = process.run {
     argv = java("kafka.tools.StorageTool", "format", "-t", "c3BlY3NwZWNzcGVjc3BlYw", "-c",
       self.properties),
-    seconds = 60,
+    seconds = 300,
   }
   assert(code == 0, output)
   self:start()
@@ -97,7 +97,7 @@ function Broker:start()
   self.process = process.spawn {
     name = "kafka", argv = java("kafka.Kafka", self.properties), log = self.log,
   }
-  wait.till("Kafka listens", 60, function()
+  wait.till("Kafka listens", 300, function()
     self.process:must_run()
     local connection = socket.connect("127.0.0.1", self.port)
     if connection then
@@ -133,7 +133,7 @@ function Broker:create_topic(name, partitions, settings)
     self.mock:create_topic(name, partitions)
   else
     self.client:create_topic(name, partitions, settings)
-    wait.till("topic " .. name .. " has leaders", 20, function()
+    wait.till("topic " .. name .. " has leaders", 60, function()
       for partition = 0, (partitions or 1) - 1 do
         self.client:watermarks(name, partition, 1000)
       end

@@ -176,7 +176,7 @@ end
 
 -- Its status when it ends by itself within `seconds`; else an error.
 function Process:wait(seconds)
-  return wait.till(self.name .. " ends", seconds or 10, function()
+  return wait.within(self.name .. " ends", seconds or 10, function()
     return self:status()
   end)
 end
@@ -191,7 +191,7 @@ end
 function Process:kill()
   if self:is_running() then
     signal.kill(-self.pid, signal.SIGKILL)
-    self:wait(10)
+    self:wait(60)
   end
 end
 
@@ -227,7 +227,7 @@ end
 function process.run(spec)
   spec.log = spec.log or os.tmpname()
   local self = process.spawn(spec)
-  local fine, status = pcall(self.wait, self, spec.seconds or 30)
+  local fine, status = pcall(self.wait, self, math.max(spec.seconds or 60, 60))
   local output = self:output()
   os.remove(spec.log)
   if not fine then

@@ -109,8 +109,11 @@ static struct part *refuse(struct batch *batch, struct partition *partition,
 
 /* ---- what PostgreSQL would hold (migrations/006_ledger.sql) ---- */
 
+enum { LOST = 1, REJECTED = 2, NEVER_RECEIVED = 4 };
+
 struct model {
-    /* numbers that are missing, by series (N_SYMBOLS: of every series) and partition */
+    /* why numbers are missing, by series (N_SYMBOLS: of every series) and partition; a number may
+     * be for more than one reason */
     char gaps[N_SYMBOLS + 1][N_PARTITIONS][NUMBERS_MAX];
     int64_t dense_max[N_SYMBOLS][N_PARTITIONS]; /* UNSEEN */
     bool carries[N_SYMBOLS][N_PARTITIONS];
@@ -136,16 +139,10 @@ static size_t symbol_of(struct bytes series)
     return 0;
 }
 
-static void heal(struct model *model, size_t symbol, int64_t sequence, char only)
+static void heal(struct model *model, size_t symbol, int64_t sequence, int reasons)
 {
     for (size_t p = 0; p < N_PARTITIONS; p++)
-        if (only == 0 || model->gaps[symbol][p][sequence] == only)
-            model->gaps[symbol][p][sequence] = 0;
-}
-
-static char letter_of(enum hole_reason reason)
-{
-    return reason == HOLE_LOST ? 'l' : 'r';
+        model->gaps[symbol][p][sequence] &= (char)~reasons;
 }
 
 static int compare_runs(const void *left, const void *right)
@@ -160,9 +157,9 @@ static void model_take_run(struct model *model, const struct series_run *run)
     size_t s = symbol_of(run->place.name.series), p = (size_t)run->place.partition;
     int64_t *max = &model->dense_max[s][p];
     for (int64_t n = run->from + 1; n <= run->to && n <= *max; n++)
-        heal(model, s, n, run->accepted ? 0 : 'n');
+        heal(model, s, n, run->accepted ? ~0 : NEVER_RECEIVED);
     for (int64_t n = *max + 1; n <= run->from; n++)
-        model->gaps[s][p][n] = 'n';
+        model->gaps[s][p][n] |= NEVER_RECEIVED;
     if (run->to > *max)
         *max = run->to;
 }
@@ -184,13 +181,13 @@ static void model_take(struct model *model, const struct ledger_update *update)
         model_take_run(model, &runs[i]);
     free(runs);
     for (size_t i = 0; i < update->n_late; i++)
-        heal(model, symbol_of(update->late[i].name.series), update->late[i].sequence, 0);
+        heal(model, symbol_of(update->late[i].name.series), update->late[i].sequence, ~0);
     for (size_t i = 0; i < update->n_gaps; i++) {
         const struct series_gap *gap = &update->gaps[i];
         size_t s = gap->place.name.table ? symbol_of(gap->place.name.series) : N_SYMBOLS;
         assert_true(gap->from < gap->to);
         for (int64_t n = gap->from + 1; n <= gap->to; n++)
-            model->gaps[s][gap->place.partition][n] = letter_of(gap->reason);
+            model->gaps[s][gap->place.partition][n] |= gap->reason == HOLE_LOST ? LOST : REJECTED;
     }
     for (size_t i = 0; i < update->n_places; i++)
         model->carries[symbol_of(update->places[i].name.series)][update->places[i].partition] =
@@ -263,7 +260,7 @@ static void expect_gaps(const struct site *site, size_t series, int32_t partitio
     char found[NUMBERS_MAX + 1] = "";
     for (size_t n = 0; n < strlen(expected); n++)
         found[n] =
-            site->model.gaps[series][partition][n] ? site->model.gaps[series][partition][n] : '.';
+            ".lrbn???"[(int)site->model.gaps[series][partition][n]]; /* b: lost and rejected */
     assert_string_equal(found, expected);
     for (size_t n = strlen(expected); n < NUMBERS_MAX; n++)
         assert_int_equal(site->model.gaps[series][partition][n], 0);
