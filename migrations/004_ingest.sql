@@ -33,6 +33,19 @@ CREATE TABLE IF NOT EXISTS rejected_messages (
 CREATE INDEX IF NOT EXISTS idx_rejected_messages_open
     ON rejected_messages (stream, id) WHERE redriven_at IS NULL;
 
+-- A process that stands still, or is cut off, in the middle of sending a write leaves a transaction that PostgreSQL keeps open, with
+-- its locks, until it notices: up to hours. Such sessions of ingest, which have been silent for 5 s, are ended. Their processes
+-- find out, and begin anew behind whoever has moved their offsets meanwhile.
+CREATE OR REPLACE FUNCTION ingest_end_half_writes() RETURNS VOID
+LANGUAGE plpgsql AS $function$
+BEGIN
+    PERFORM pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE datname = current_database() AND usename = current_user AND pid <> pg_backend_pid()
+      AND application_name LIKE 'core-service ingest/%' AND backend_xid IS NOT NULL
+      AND wait_event = 'ClientRead' AND state_change < clock_timestamp() - INTERVAL '5 seconds';
+END
+$function$;
+
 -- Moves offsets from where the caller believes them to be, all or none: compare and swap. An offset whose `from` equals its
 -- `to` is checked only. Rows are locked in one order, so that callers cannot block each other for ever.
 CREATE OR REPLACE FUNCTION ingest_move_offsets(
@@ -41,6 +54,11 @@ LANGUAGE plpgsql AS $function$
 DECLARE
     as_expected BIGINT;
 BEGIN
+    IF EXISTS (SELECT FROM ingest_offsets o JOIN unnest(p_topics, p_partitions) AS m (topic, partition)
+                 ON m.topic = o.topic AND m.partition = o.partition
+               WHERE o.group_id = p_group_id AND o.xmax <> 0) THEN -- may be locked
+        PERFORM ingest_end_half_writes();
+    END IF;
     SELECT count(*) INTO as_expected FROM (
         SELECT FROM ingest_offsets o
         JOIN unnest(p_topics, p_partitions, p_from) AS m (topic, partition, from_offset)

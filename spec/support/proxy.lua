@@ -27,6 +27,8 @@ end
 --   pass             behaves
 --   delay MS         everything arrives that much later, both ways
 --   cut_after BYTES  cuts one connection in the middle, after so many bytes to the target
+--   lose_after BYTES loses one connection in the middle, after so many bytes to the target: nothing
+--                    gets through it any more, and neither end is told
 --   cut, reset       ends all connections, in good order or with RST
 --   silence          nothing gets through any more, nothing is closed
 --   refuse           new connections are closed at once

@@ -49,6 +49,21 @@ local function accept(server)
   end
 end
 
+-- A byte count after which a connection is lost in the middle: to both ends it is still there.
+local function lose_after(way, data)
+  if not mode.lose_after or not way.to_target then
+    return data
+  end
+  mode.lose_after = mode.lose_after - #data
+  if mode.lose_after > 0 then
+    return data
+  end
+  data = data:sub(1, #data + mode.lose_after)
+  mode.lose_after = nil
+  way.lost, ways[way.other].lost = true, true
+  return data
+end
+
 -- A byte count after which the way to the target is cut in the middle.
 local function count_down(way, data)
   if not mode.cut_after or not way.to_target then
@@ -69,7 +84,7 @@ local function take(from)
   data = data or partial
   local last
   if #data > 0 then
-    data, last = count_down(way, data)
+    data, last = count_down(way, lose_after(way, data))
     way.queue[#way.queue + 1] = { due = socket.gettime() + mode.delay, data = data, last = last }
   end
   if why == "closed" then
@@ -80,6 +95,9 @@ end
 
 local function pass_on(from, now)
   local way = ways[from]
+  if way and way.lost and not way.to_target then
+    return
+  end
   while way and way.queue[1] and way.queue[1].due <= now and not mode.silence do
     local first = way.queue[1]
     local sent, why, part = way.other:send(first.data)
@@ -105,6 +123,7 @@ local commands = {
   delay = function(ms) mode.delay = tonumber(ms) / 1000 end,
   silence = function() mode.silence = true end,
   refuse = function() mode.refuse = true end,
+  lose_after = function(bytes) mode.lose_after = tonumber(bytes) end,
   cut_after = function(bytes) mode.cut_after = tonumber(bytes) end,
   cut = function() close_all(false) end,
   reset = function() close_all(true) end,
@@ -127,7 +146,7 @@ server:settimeout(0)
 while true do
   local readers, waiting = { server, control }, false
   for one, way in pairs(ways) do
-    if #way.queue < QUEUE_MAX and not way.ended and not mode.silence then
+    if #way.queue < QUEUE_MAX and not way.ended and not way.lost and not mode.silence then
       readers[#readers + 1] = one
     end
     waiting = waiting or #way.queue > 0

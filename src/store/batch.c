@@ -178,6 +178,10 @@ static bool send_healed(struct connection *connection, const struct write_batch 
 /* set_config and not SET LOCAL: a segment is a transaction, but no transaction block. */
 static const char durable_sql[] = "SELECT pg_catalog.set_config('synchronous_commit', 'on', true)";
 
+/* Where the row may be locked. */
+static const char unlock_sql[] =
+    "SELECT ingest_end_half_writes() FROM sequence_tracker WHERE xmax <> 0 LIMIT 1";
+
 /* The row that get_next_sequence() counts in; its lock lasts until the transaction ends. */
 static const char reserve_sql[] =
     "UPDATE sequence_tracker SET last_sequence = last_sequence + $1::bigint,"
@@ -189,7 +193,7 @@ bool batch_send_reservation(struct connection *connection, const struct write_ba
 {
     char count[24];
     snprintf(count, sizeof count, "%zu", batch->n_numbers);
-    if (!send_plain(connection, "BEGIN"))
+    if (!send_plain(connection, "BEGIN") || !send_plain(connection, unlock_sql))
         return false;
     struct params params = params_new(1);
     params_add_text(&params, count);

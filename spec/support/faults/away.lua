@@ -143,6 +143,18 @@ local function silent_postgres(s, rounds)
   end
 end
 
+-- PostgreSQL has half of a write, and waits for the rest of it for as long as it keeps the lost
+-- connection; whoever writes these partitions next must not wait with it.
+local function lost_within_a_write(s, rounds)
+  s:start "ready"
+  for _ = 1, rounds do
+    s:feed(MESSAGES)
+    s.between:tell("lose_after " .. math.random(300000))
+    s:feed(4 * MESSAGES)
+    s:wait_ingested(40)
+  end
+end
+
 local function hasty_to_postgres()
   local options = to_postgres()
   options.env = { DB_WRITE_TIMEOUT_MS = 1000 }
@@ -158,5 +170,7 @@ return {
     options = to_postgres },
   { name = "the network to Kafka misbehaves", rounds = 12, run = network, options = to_kafka },
   { name = "PostgreSQL says nothing any more", rounds = 1, run = silent_postgres,
+    options = hasty_to_postgres },
+  { name = "a connection is lost within a write", rounds = 2, run = lost_within_a_write,
     options = hasty_to_postgres },
 }
