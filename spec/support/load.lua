@@ -8,11 +8,11 @@ Load.__index = Load
 local START_MS, MINUTE_MS = 1704067200000, 60000
 local INTERVALS = { "1m", "1m", "1m", "5m", "1h" }
 
--- options: partitions; bad (parts of a thousand that cannot be stored, 10)
+-- options: partitions; symbols (5 a partition); bad (parts of a thousand that cannot be stored, 10)
 function load.new(options)
   return setmetatable({
     partitions = options.partitions, bad = options.bad or 10, serial = 0, sequence = 0,
-    symbols = 5 * options.partitions,
+    symbols = options.symbols or 5 * options.partitions,
   }, Load)
 end
 

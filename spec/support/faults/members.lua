@@ -1,6 +1,6 @@
 -- Members of one group are killed, stopped and added while every partition has more to read than
 -- they can store. Each partition must be written by one process at a time.
-local moves = require "spec.support.moves"
+local turns = require "spec.support.faults.turns"
 local wait = require "spec.support.wait"
 
 local MEMBERS, PARTITIONS = 3, 4
@@ -79,26 +79,6 @@ local function change(s)
   end
 end
 
--- Every turn at a partition began where the process said that it goes on: with a new assignment by
--- the group, not in the middle of another's work.
-local function check_turns(s)
-  local count = 0
-  for partition, list in pairs(moves.turns(s.database, s.topic)) do
-    local at
-    for _, turn in ipairs(list) do
-      assert(not at or turn.from == at, ("partition %d: %s began at %d behind a turn to %s")
-        :format(partition, turn.process, turn.from, tostring(at)))
-      local n = tonumber(turn.process:match "^%d+")
-      local said = ("partition %s/%d goes on at offset %d ("):format(s.topic, partition, turn.from)
-      assert(s.services[n]:text():find(said, 1, true), ("partition %d: %s wrote from %d to %d " ..
-        "without having been given it there"):format(partition, turn.process, turn.from, turn.to))
-      at = turn.to
-    end
-    count = count + #list
-  end
-  return count
-end
-
 -- At least `rounds` changes, for at least `seconds`.
 local function members(s, rounds, seconds)
   s.fed, s.dry, s.looks = { [0] = 0, 0, 0, 0 }, -PARTITIONS, -PARTITIONS
@@ -122,7 +102,7 @@ local function members(s, rounds, seconds)
   end
   s:wait_ingested(120)
   print(("# in %.0f s %d changes, %d turns at %d partitions, %d messages/s; a partition was dry " ..
-    "at %d of %d looks"):format(lasted, changes, check_turns(s), PARTITIONS, s:ends() / lasted,
+    "at %d of %d looks"):format(lasted, changes, turns.check(s), PARTITIONS, s:ends() / lasted,
     s.dry, s.looks))
   return changes
 end

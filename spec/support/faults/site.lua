@@ -25,7 +25,8 @@ local function kafka_settings(more)
 end
 
 -- options:
---   partitions (3), batch (300), env, bad      of the topic, the service and the load
+--   partitions (3), batch (300), env           of the topic and the service
+--   bad, symbols                               of the load
 --   database, broker                           not the shared ones
 --   topic
 --   bootstrap, through(url)                    where the service looks for them, when elsewhere
@@ -46,7 +47,9 @@ function site.open(options)
   self.topic = options.topic or self.broker:topic("faults", self.partitions)
   self.group = ("faults-%d"):format(count)
   self.database = options.database or postgres.shared():migrated "faults"
-  self.load = load.new { partitions = self.partitions, bad = options.bad }
+  self.load = load.new {
+    partitions = self.partitions, symbols = options.symbols, bad = options.bad,
+  }
   self.checker = checker.new {
     database = self.database, broker = self.broker, topic = self.topic, group = self.group,
     partitions = self.partitions, original = options.original, refuses = options.refuses,
