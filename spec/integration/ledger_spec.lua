@@ -1,5 +1,6 @@
 -- The ledger's functions and the answer that is made of them, on a real PostgreSQL, against a model
 -- that keeps every message: plain tables, and a table with a thousand partitions.
+local life = require "spec.support.life"
 local parted_table = require "spec.support.parted"
 local postgres = require "spec.support.postgres"
 local rules = require "spec.support.rules"
@@ -187,23 +188,6 @@ function World:stored(symbol, from, to)
   return texts
 end
 
--- What an answer says is missing, as the model says it. Pieces of one reason neither touch nor
--- overlap, and are in order.
-local function missing_of(body)
-  local missing, ends, before = {}, {}, -1
-  for _, piece in ipairs(body.missing) do
-    assert(piece.fromSeq >= before, "out of order")
-    assert(piece.fromSeq < piece.toSeq, "empty")
-    assert(not ends[piece.reason] or ends[piece.reason] < piece.fromSeq, "not joined")
-    ends[piece.reason], before = piece.toSeq, piece.fromSeq
-    for seq = piece.fromSeq + 1, piece.toSeq do
-      missing[seq] = missing[seq] or {}
-      missing[seq][piece.reason] = true
-    end
-  end
-  return missing
-end
-
 -- ---- random worlds ----
 
 -- A life of several days: numbers count on, today's candles are updated, some of yesterday's come
@@ -307,7 +291,7 @@ describe(("the ledger (SPEC_SEED=%d)"):format(SEED), function()
     local rows, first = walk(asker, symbol, from, to, watch)
     assert.same(world:stored(symbol, from, to), rows)
     local missing = world:missing(symbol, from, to)
-    assert.same(missing, missing_of(first))
+    assert.same(missing, life.numbers_of(first.missing))
     assert.equal(next(missing) == nil, first.complete)
   end
 

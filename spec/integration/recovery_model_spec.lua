@@ -300,27 +300,12 @@ function World:settle()
   end)
 end
 
-local function numbers_of(pieces)
-  local numbers, ends, before = {}, {}, -1
-  for _, piece in ipairs(pieces) do
-    assert.is_true(piece.fromSeq >= before, "out of order")
-    assert.is_true(piece.fromSeq < piece.toSeq, "empty")
-    assert.is_true((ends[piece.reason] or -1) < piece.fromSeq, "not joined")
-    ends[piece.reason], before = piece.toSeq, piece.fromSeq
-    for seq = piece.fromSeq + 1, piece.toSeq do
-      numbers[seq] = numbers[seq] or {}
-      numbers[seq][piece.reason] = true
-    end
-  end
-  return numbers
-end
-
 function World:check_range(client, from, to)
   local rows = {}
   client:walk(from, to, function(ms, seq) rows[#rows + 1] = seq .. "@" .. ms end,
     function(page, page_from)
       local missing = self.model:missing(client.series, page_from, to)
-      assert.same(missing, numbers_of(page.missing))
+      assert.same(missing, life.numbers_of(page.missing))
       assert.equal(next(missing) == nil, page.complete)
     end)
   assert.same(self.model:stored(client.series, from, to), rows)

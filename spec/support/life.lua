@@ -204,6 +204,20 @@ function Life:missing(series, from, to)
   return missing
 end
 
+-- What an answer says is missing, in the same form. Pieces of one reason neither touch nor overlap,
+-- none is empty, and all are in order.
+function life.numbers_of(pieces)
+  local numbers, ends, before = {}, {}, -1
+  for _, piece in ipairs(pieces) do
+    assert(piece.fromSeq >= before, "out of order")
+    assert(piece.fromSeq < piece.toSeq, "empty")
+    assert((ends[piece.reason] or -1) < piece.fromSeq, "not joined")
+    ends[piece.reason], before = piece.toSeq, piece.fromSeq
+    for seq = piece.fromSeq + 1, piece.toSeq do add_reason(numbers, seq, piece.reason) end
+  end
+  return numbers
+end
+
 -- The rows in a range, as "seq@ms" in order.
 function Life:stored(series, from, to)
   local found, texts = {}, {}

@@ -153,6 +153,8 @@ static void two_tokens_are_none(void **state)
     assert_error(&answer, 401, "The token is malformed");
     ask_with(claims, "Authorization: Basic YTpi\r\n");
     assert_int_equal(answer.status, 401);
+    ask_with(claims, "Authorization:\r\n");
+    assert_int_equal(answer.status, 401);
 }
 
 static void health_and_options_need_no_token_and_have_no_limit(void **state)

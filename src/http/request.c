@@ -11,6 +11,7 @@
 #include <sys/queue.h>
 #include <sys/random.h>
 
+#include "base/buffer.h"
 #include "base/hash.h"
 #include "base/memory.h"
 #include "base/utf8.h"
@@ -127,15 +128,20 @@ const char *request_header(const struct request *request, const char *name)
 
 const char *request_header_list(struct request *request, const char *name)
 {
-    const char *list = NULL;
+    struct buffer list = {0};
+    const char *separator = "";
     const struct evkeyval *header;
     TAILQ_FOREACH(header, request->http->input_headers, next)
     {
-        if (strcasecmp(header->key, name) == 0)
-            list =
-                list ? arena_printf(&request->arena, "%s, %s", list, header->value) : header->value;
+        if (strcasecmp(header->key, name) != 0)
+            continue;
+        buffer_append_string(&list, separator);
+        separator = ", ";
+        buffer_append_string(&list, header->value);
     }
-    return list;
+    const char *text = list.size > 0 ? arena_copy(&request->arena, buffer_bytes(&list)).data : NULL;
+    buffer_free(&list);
+    return text;
 }
 
 /* ---- the request's id ---- */

@@ -53,7 +53,8 @@ bool request_add_path_params(struct request *request, const struct route *route,
 /* The header's value, the first one of several; NULL when it is absent. */
 const char *request_header(const struct request *request, const char *name);
 /* The values of all headers of this name, with commas between them (RFC 9110, 5.3): for what is a
- * list, and for what must be there once, as no such text is then one. NULL when there is none. */
+ * list, and for what must be there once, as no such text is then one. NULL when there is none, or
+ * they are empty. */
 const char *request_header_list(struct request *request, const char *name);
 /* A decoded parameter, or absent. */
 struct bytes request_param(const struct request *request, const char *name);
