@@ -3,12 +3,11 @@
 #include <event2/event.h>
 #include <stdlib.h>
 #include <string.h>
-#include <utlist.h>
 
 #include "app/archive.h"
 #include "app/fit.h"
+#include "app/reload_queue.h"
 #include "app/rules_status.h"
-#include "app/waiters.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
@@ -22,21 +21,13 @@
 
 enum reload_state { STARTING, IDLE, CHECKING };
 
-struct request {
-    enum reload_cause cause;
-    bool force;
-    bool keeps_failure; /* what failed before it stays said: it puts earlier rules into force */
-    struct waiter *waiters;
-    struct request *next;
-};
-
 struct reload {
     struct reload_options options;
     struct rules_options rules;
     enum reload_state state;
-    struct request running;             /* CHECKING: what asked for the candidate */
+    struct reload_order running;        /* CHECKING: what asked for the candidate */
     struct rules_generation *candidate; /* CHECKING: built, not published */
-    struct request *pending;            /* asked for while not IDLE, in their order */
+    struct reload_order *pending;       /* asked for while not IDLE, in their order */
     struct waiter *unrecorded; /* whose rollback is in force, but not yet in rule_generations */
 
     struct rules_generation *current; /* held through the registry; NULL before the first */
@@ -52,7 +43,7 @@ struct reload {
     struct rules_status status;
 };
 
-static void run(struct reload *reload, struct request request);
+static void run(struct reload *reload, struct reload_order order);
 
 static const char *cause_name(enum reload_cause cause)
 {
@@ -123,7 +114,7 @@ void reload_describe(const struct reload *reload, struct buffer *json)
     buffer_append_string(json, "}");
 }
 
-/* ---- the end of a request ---- */
+/* ---- the end of an order ---- */
 
 static void log_outcome(const struct reload *reload, enum reload_cause cause,
                         enum reload_outcome outcome, const char *hash, const struct error *err)
@@ -143,21 +134,17 @@ static void log_outcome(const struct reload *reload, enum reload_cause cause,
 
 static void run_pending(struct reload *reload)
 {
-    struct request *first = reload->pending;
-    if (!first)
-        return;
-    struct request next = *first;
-    LL_DELETE(reload->pending, first);
-    free(first);
-    run(reload, next);
+    struct reload_order next;
+    if (reload_queue_take(&reload->pending, &next))
+        run(reload, next);
 }
 
 /* Whoever was told of a rollback may rely on it, also after a crash. Everything else is in the
  * files, which are read again at a start. */
-static bool must_be_recorded(const struct reload *reload, const struct request *request,
+static bool must_be_recorded(const struct reload *reload, const struct reload_order *order,
                              enum reload_outcome outcome)
 {
-    return request->cause == RELOAD_ROLLBACK && outcome == RELOAD_PUBLISHED &&
+    return order->cause == RELOAD_ROLLBACK && outcome == RELOAD_PUBLISHED &&
            archive_is_behind(&reload->archive);
 }
 
@@ -169,24 +156,24 @@ static void answer_unrecorded(struct reload *reload, const struct error *trouble
 }
 
 /* One line for each reload; whoever asked is answered; what was asked meanwhile runs. */
-static void finish(struct reload *reload, struct request *request, enum reload_outcome outcome,
+static void finish(struct reload *reload, struct reload_order *order, enum reload_outcome outcome,
                    const char *hash, const struct error *err)
 {
     struct reload_result result = {outcome, reload->current ? reload->current->number : 0, hash,
                                    err, NULL};
     reload->state = IDLE;
-    log_outcome(reload, request->cause, outcome, hash, err);
+    log_outcome(reload, order->cause, outcome, hash, err);
     if (outcome == RELOAD_FAILED)
-        rules_status_fail(&reload->status, cause_name(request->cause), hash, err);
-    else if (outcome != RELOAD_HELD_BACK && !request->keeps_failure)
+        rules_status_fail(&reload->status, cause_name(order->cause), hash, err);
+    else if (outcome != RELOAD_HELD_BACK && !order->keeps_failure)
         reload->status.has_failure = false;
     rules_status_count(&reload->status, outcome_name(outcome));
     refresh_status(reload);
-    if (must_be_recorded(reload, request, outcome)) {
-        waiters_keep_result(request->waiters, &result);
-        waiters_join(&reload->unrecorded, request->waiters);
+    if (must_be_recorded(reload, order, outcome)) {
+        waiters_keep_result(order->waiters, &result);
+        waiters_join(&reload->unrecorded, order->waiters);
     } else {
-        waiters_answer(request->waiters, &result);
+        waiters_answer(order->waiters, &result);
     }
     run_pending(reload);
 }
@@ -279,15 +266,15 @@ static void take_schema(struct reload *reload, struct schema *schema)
 
 /* ---- the start, when the files on disk do not serve ---- */
 
-/* Takes the newest stored generation instead, as the candidate of the same request; without one the
+/* Takes the newest stored generation instead, as the candidate of the same order; without one the
  * start has failed, or has to wait for the database. */
-static void fall_back(struct reload *reload, struct request *request, const char *hash,
+static void fall_back(struct reload *reload, struct reload_order *order, const char *hash,
                       const struct error *err)
 {
     struct error trouble = {""};
     struct rules_snapshot *snapshot;
-    rules_status_fail(&reload->status, cause_name(request->cause), hash, err);
-    request->keeps_failure = true;
+    rules_status_fail(&reload->status, cause_name(order->cause), hash, err);
+    order->keeps_failure = true;
     while ((snapshot = history_pop(&reload->archive.history))) {
         log_error("rules",
                   "the rules on disk do not serve: %s; taking the last good generation, hash %.12s",
@@ -311,15 +298,15 @@ static void fall_back(struct reload *reload, struct request *request, const char
     ask_again_later(reload);
 }
 
-/* ---- a request ---- */
+/* ---- an order ---- */
 
-static void check_candidate(struct reload *reload, struct request request);
+static void check_candidate(struct reload *reload, struct reload_order order);
 
 static void on_candidate_schema(struct schema *schema, const struct error *trouble, void *arg)
 {
     struct reload *reload = arg;
     struct rules_generation *candidate = reload->candidate;
-    struct request request = reload->running;
+    struct reload_order order = reload->running;
     struct error err = {""};
     char hash[SHA256_HEX_SIZE];
 
@@ -338,23 +325,23 @@ static void on_candidate_schema(struct schema *schema, const struct error *troub
         log_warn("rules", "cannot read the schema (%s): %s", trouble->text,
                  reload->schema ? "checking against the one last seen" : "to be checked later");
     if (!reload->schema || fit_check(reload->schema, rules_generation_def(candidate), &err)) {
-        publish(reload, candidate, request.cause, schema != NULL);
-        finish(reload, &request, RELOAD_PUBLISHED, hash, NULL);
+        publish(reload, candidate, order.cause, schema != NULL);
+        finish(reload, &order, RELOAD_PUBLISHED, hash, NULL);
         return;
     }
     rules_generation_free(candidate);
     if (reload->current) {
-        finish(reload, &request, RELOAD_FAILED, hash, &err);
+        finish(reload, &order, RELOAD_FAILED, hash, &err);
         return;
     }
-    fall_back(reload, &request, hash, &err);
+    fall_back(reload, &order, hash, &err);
     if (reload->candidate)
-        check_candidate(reload, request);
+        check_candidate(reload, order);
 }
 
-static void check_candidate(struct reload *reload, struct request request)
+static void check_candidate(struct reload *reload, struct reload_order order)
 {
-    reload->running = request;
+    reload->running = order;
     load_schema(reload, on_candidate_schema);
 }
 
@@ -373,12 +360,12 @@ static struct rules_snapshot *read_wanted(struct reload *reload, enum reload_cau
 }
 
 /* Whether these files are to be left alone: nothing new, or rolled back by an operator. */
-static bool is_settled(const struct reload *reload, const struct request *request, const char *hash,
-                       enum reload_outcome *outcome)
+static bool is_settled(const struct reload *reload, const struct reload_order *order,
+                       const char *hash, enum reload_outcome *outcome)
 {
-    if (request->force || request->cause == RELOAD_ROLLBACK)
+    if (order->force || order->cause == RELOAD_ROLLBACK)
         return false;
-    bool is_asked = request->cause == RELOAD_ADMIN || request->cause == RELOAD_SIGNAL;
+    bool is_asked = order->cause == RELOAD_ADMIN || order->cause == RELOAD_SIGNAL;
     bool is_current = reload->current && strcmp(hash, reload->current->snapshot->hash) == 0;
     if (is_current && is_asked && fit_any_rests(reload->current))
         return false; /* their tables may exist by now */
@@ -391,17 +378,17 @@ static bool is_settled(const struct reload *reload, const struct request *reques
     return true;
 }
 
-/* Builds the candidate; false when the request has ended already. */
-static bool build_candidate(struct reload *reload, struct request *request)
+/* Builds the candidate; false when the order has ended already. */
+static bool build_candidate(struct reload *reload, struct reload_order *order)
 {
     struct error err = {""};
     char hash[SHA256_HEX_SIZE] = "";
     enum reload_outcome outcome = RELOAD_FAILED;
-    struct rules_snapshot *snapshot = read_wanted(reload, request->cause, &err);
+    struct rules_snapshot *snapshot = read_wanted(reload, order->cause, &err);
 
     if (snapshot) {
         snprintf(hash, sizeof hash, "%s", snapshot->hash);
-        if (!is_settled(reload, request, hash, &outcome)) {
+        if (!is_settled(reload, order, hash, &outcome)) {
             reload->candidate =
                 rules_generation_build(snapshot, reload->options.n_slots, &reload->rules, &err);
             if (reload->candidate)
@@ -414,42 +401,19 @@ static bool build_candidate(struct reload *reload, struct request *request)
         }
     }
     if (!reload->current) {
-        fall_back(reload, request, hash, &err);
+        fall_back(reload, order, hash, &err);
         return reload->candidate != NULL;
     }
-    finish(reload, request, outcome, hash, &err);
+    finish(reload, order, outcome, hash, &err);
     return false;
 }
 
-static void run(struct reload *reload, struct request request)
+static void run(struct reload *reload, struct reload_order order)
 {
-    log_info("rules", "reload started (%s)", cause_name(request.cause));
+    log_info("rules", "reload started (%s)", cause_name(order.cause));
     reload->state = CHECKING;
-    if (build_candidate(reload, &request))
-        check_candidate(reload, request);
-}
-
-/* Whether it is about the files on disk. */
-static bool is_of_files(const struct request *request)
-{
-    return request->cause != RELOAD_ROLLBACK && request->cause != RELOAD_TABLES;
-}
-
-/* One reading of the files serves all that ask for it before it begins. */
-static void add_pending(struct reload *reload, struct request request)
-{
-    struct request *last = reload->pending;
-    while (last && last->next)
-        last = last->next;
-    if (last && is_of_files(last) && is_of_files(&request)) {
-        last->cause = request.cause;
-        last->force = last->force || request.force;
-        waiters_join(&last->waiters, request.waiters);
-        return;
-    }
-    struct request *added = memory_zero(1, sizeof *added);
-    *added = request;
-    LL_APPEND(reload->pending, added);
+    if (build_candidate(reload, &order))
+        check_candidate(reload, order);
 }
 
 void reload_request(struct reload *reload, enum reload_cause cause, bool force, reload_done_cb done,
@@ -462,12 +426,11 @@ void reload_request(struct reload *reload, enum reload_cause cause, bool force, 
                        !reload->options.on_asked(&trouble, reload->options.arg);
     if (done)
         waiter = waiters_new(done, arg, has_trouble ? &trouble : NULL);
-    struct request request = {
-        .cause = cause, .force = force, .keeps_failure = false, .waiters = waiter};
+    struct reload_order order = {.cause = cause, .force = force, .waiters = waiter};
     if (reload->state == IDLE)
-        run(reload, request);
+        run(reload, order);
     else
-        add_pending(reload, request);
+        reload_queue_add(&reload->pending, &order);
 }
 
 static void on_files_changed(void *arg)
@@ -485,7 +448,7 @@ static void on_stored(const struct stored_generation *stored, size_t n, const st
         log_warn("rules", "cannot read rule_generations: %s", trouble->text);
     else
         archive_take_stored(&reload->archive, stored, n);
-    run(reload, (struct request){.cause = RELOAD_START});
+    run(reload, (struct reload_order){.cause = RELOAD_START});
 }
 
 /* The current generation turned out to be one that may not run: the one before it takes over, or,
@@ -499,7 +462,7 @@ static void withdraw_current(struct reload *reload, const struct error *err)
         log_error("rules", "generation %llu may not run: %s; rolling back",
                   (unsigned long long)reload->current->number, err->text);
         run(reload,
-            (struct request){.cause = RELOAD_ROLLBACK, .force = true, .keeps_failure = true});
+            (struct reload_order){.cause = RELOAD_ROLLBACK, .force = true, .keeps_failure = true});
     } else if (!reload->was_verified) {
         reload->options.on_fatal(err, reload->options.arg);
     } else {
@@ -612,7 +575,6 @@ void reload_flush(struct reload *reload, int timeout_ms)
 
 void reload_free(struct reload *reload)
 {
-    struct request *request;
     if (!reload)
         return;
     rules_watch_free(reload->watch);
@@ -623,11 +585,7 @@ void reload_free(struct reload *reload)
     archive_destroy(&reload->archive);
     waiters_free(reload->running.waiters);
     waiters_free(reload->unrecorded);
-    while ((request = reload->pending)) {
-        LL_DELETE(reload->pending, request);
-        waiters_free(request->waiters);
-        free(request);
-    }
+    reload_queue_free(&reload->pending);
     schema_release(reload->schema);
     rules_status_destroy(&reload->status);
     free(reload);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "metrics/escape.h"
 #include "metrics/registry.h"
 
 /* ---- numbers that several threads write ---- */

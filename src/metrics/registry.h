@@ -70,8 +70,4 @@ static inline double metrics_double(uint64_t bits)
     return number;
 }
 
-/* Appends a label's value (`quote`: double quotes are escaped) or a help text. What is no UTF-8
- * becomes U+FFFD. */
-void metrics_append_escaped(struct buffer *out, const char *text, bool quote);
-
 #endif

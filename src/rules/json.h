@@ -11,8 +11,9 @@
 
 #define RULES_JSON_DEPTH_MAX 100
 
-/* Once for each state: the decoder, the metatables of number objects and arrays. Raises. */
-void rules_json_open(lua_State *L);
+/* Once for each state, before anything else here. Raise. */
+void rules_json_values_open(lua_State *L);
+void rules_decoder_open(lua_State *L);
 
 /* Pushes the decoded value. Raises with the decoder's words ("Expected value but found invalid
  * token at character 1"). NaN, Infinity and hexadecimal numbers are refused. */
@@ -27,12 +28,12 @@ bool rules_json_check(lua_State *L, struct bytes text, struct error *err);
  * memory limit of a state. */
 void rules_json_encode(lua_State *L, int index, struct buffer *out);
 
-/* Marked by cs.json.array: an array even when it is empty. */
+/* Marked by cs.json.array: an array even when it is empty. False: it has another metatable. */
+bool rules_mark_array(lua_State *L, int index);
 bool rules_is_array(lua_State *L, int index);
 
-/* The decoder alone: once for each state; calls it with the string on top, in whose place is then
- * the value, or what is wrong when the result is not 0. Both raise. */
-void rules_decoder_open(lua_State *L);
+/* Calls the decoder with the string on top, in whose place is then the value, or what is wrong when
+ * the result is not 0. Raises. */
 int rules_call_decoder(lua_State *L);
 
 /* cs.null */
@@ -43,6 +44,8 @@ bool rules_is_null(lua_State *L, int index);
 void rules_push_number_object(lua_State *L, struct bytes text);
 /* Its text, or absent when the value at `index` is none. */
 struct bytes rules_number_text(lua_State *L, int index);
+/* JSON that goes into other JSON as it is. */
+void rules_push_raw_object(lua_State *L, struct bytes text);
 /* The text of what cs.json.raw made, or absent when the value at `index` is none. */
 struct bytes rules_raw_text(lua_State *L, int index);
 

@@ -149,7 +149,8 @@ void rules_sandbox_open(lua_State *L)
     open_library(L, luaopen_debug, LUA_DBLIBNAME);
     rules_freezer_open(L);
     keep_getinfo(L);
-    rules_json_open(L);
+    rules_json_values_open(L);
+    rules_decoder_open(L);
 
     lua_newtable(L);
     int base = lua_gettop(L);

@@ -8,6 +8,7 @@
 #include "base/buffer.h"
 #include "base/memory.h"
 #include "store/hypertable.h"
+#include "store/quote.h"
 #include "store/schema_private.h"
 
 /* ---- what is read ---- */
@@ -256,7 +257,7 @@ static void names_literal(const struct schema *schema, struct buffer *out)
     buffer_append_byte(out, '{');
     for (size_t i = 0; i < schema->n_tables; i++) {
         buffer_clear(&name);
-        schema_quote_table(&name, schema->tables[i].name);
+        quote_table(&name, schema->tables[i].name);
         buffer_append_string(out, i ? ",\"" : "\"");
         for (const char *at = name.data; *at; at++) {
             if (*at == '"' || *at == '\\')

@@ -72,8 +72,4 @@ void statements_free(struct schema *schema);
 const struct live_table *schema_table(const struct schema *schema, const char *name);
 const struct live_column *schema_column(const struct live_table *table, const char *name);
 
-/* Appends an identifier in double quotes; a table's name may have a schema before its first '.'. */
-void schema_quote(struct buffer *out, const char *identifier);
-void schema_quote_table(struct buffer *out, const char *name);
-
 #endif

@@ -4,30 +4,8 @@
 
 #include "base/buffer.h"
 #include "base/memory.h"
+#include "store/quote.h"
 #include "store/schema_private.h"
-
-void schema_quote(struct buffer *out, const char *identifier)
-{
-    buffer_append_byte(out, '"');
-    for (const char *at = identifier; *at; at++) {
-        if (*at == '"')
-            buffer_append_byte(out, '"');
-        buffer_append_byte(out, *at);
-    }
-    buffer_append_byte(out, '"');
-}
-
-void schema_quote_table(struct buffer *out, const char *name)
-{
-    const char *dot = strchr(name, '.');
-    if (dot) {
-        char *schema = memory_string_n(name, (size_t)(dot - name));
-        schema_quote(out, schema);
-        buffer_append_byte(out, '.');
-        free(schema);
-    }
-    schema_quote(out, dot ? dot + 1 : name);
-}
 
 static bool is_key(const struct table_def *table, size_t column)
 {
@@ -80,7 +58,7 @@ static void add_column_list(struct buffer *sql, const struct table_def *table)
 {
     for (size_t i = 0; i < table->n_columns; i++) {
         buffer_append_string(sql, i ? ", " : "");
-        schema_quote(sql, table->columns[i].name);
+        quote_identifier(sql, table->columns[i].name);
     }
 }
 
@@ -100,7 +78,7 @@ static void add_source(struct buffer *sql, const struct live_table *live,
     buffer_append_string(sql, ") ON CONFLICT (");
     for (size_t i = 0; i < table->n_key; i++) {
         buffer_append_string(sql, i ? ", " : "");
-        schema_quote(sql, table->columns[table->key[i]].name);
+        quote_identifier(sql, table->columns[table->key[i]].name);
     }
     buffer_append_byte(sql, ')');
 }
@@ -112,9 +90,9 @@ static bool add_assignments(struct buffer *sql, const struct table_def *table)
         if (is_key(table, i))
             continue;
         buffer_append_string(sql, any ? ", " : " DO UPDATE SET ");
-        schema_quote(sql, table->columns[i].name);
+        quote_identifier(sql, table->columns[i].name);
         buffer_append_string(sql, " = EXCLUDED.");
-        schema_quote(sql, table->columns[i].name);
+        quote_identifier(sql, table->columns[i].name);
         any = true;
     }
     if (!any)
@@ -132,7 +110,7 @@ static void add_newer(struct buffer *sql, const struct live_table *live,
         newer->type == VALUE_INT8 || newer->type == VALUE_FLOAT8 || newer->type == VALUE_NUMERIC;
     const char *cast = real && real->is_string && is_number ? "::numeric" : "";
     struct buffer name = {0};
-    schema_quote(&name, newer->name);
+    quote_identifier(&name, newer->name);
     buffer_printf(sql, " WHERE t.%s IS NULL", name.data);
     if (order == UPSERT_LATE)
         buffer_printf(sql, " AND EXCLUDED.%s IS NOT NULL", name.data);
@@ -151,7 +129,7 @@ char *schema_upsert_sql(const struct schema *schema, const struct table_def *tab
         (*wire_types)[i] =
             wire_type(table->columns[i].type, schema_column(live, table->columns[i].name));
     buffer_append_string(&sql, "INSERT INTO ");
-    schema_quote_table(&sql, table->name);
+    quote_table(&sql, table->name);
     buffer_append_string(&sql, " AS t (");
     add_column_list(&sql, table);
     add_source(&sql, live, table, *wire_types);
