@@ -16,7 +16,7 @@ local requests = {
 }
 
 local function seconds(site)
-  return site.quick and 3 or 8
+  return site.quick and 2 or 5
 end
 
 local function wrk(site, port, path, connections)

@@ -1,11 +1,15 @@
 -- What is measured. A measure has
 --   name, title, unit
 --   target     "ratio" (service to the limit named in `of`: at least `least`),
---              "most" (the service's value: at most `most`) or "none"
---   turns      in the order they are taken, the service first:
---              { name =, run = function(site) return value, more end }
+--              "most" (the service's value: at most `most`), "flat" (no value, and none of
+--              `more`, is above that of the first turn by more than the factor `most`),
+--              "added" (what the first turn loses beside the second, beyond what the third loses
+--              beside the fourth: at most `most`) or "none"
+--   turns      in the order they are taken, the service first; or a function of `quick` that
+--              returns them: { name =, run = function(site) return value, more end }
 --              `more`: further numbers of this turn, { name = value }
 local api = require "bench.api"
+local growth = require "bench.growth"
 local parts = require "bench.parts"
 local wait = require "spec.support.wait"
 
@@ -17,7 +21,7 @@ local RATE = 5000
 local measures = {}
 
 local function count(site)
-  return site.quick and 300000 or 1000000
+  return site.quick and 200000 or 1000000
 end
 
 local function ingest(updates, env)
@@ -49,7 +53,7 @@ local function latency(meanwhile)
     site:empty_tables()
     local topic = site:new_topic()
     site:start_service(topic)
-    local seconds = site.quick and 8 or 20
+    local seconds = site.quick and 6 or 15
     local stop = meanwhile and meanwhile(site, seconds)
     local p50, p99, p999 = site:run("latency", site.broker.bootstrap, topic, site.PARTITIONS, RATE,
       seconds, site.database.url, UPDATES)
@@ -75,7 +79,7 @@ local function reloading(site)
 end
 
 measures[#measures + 1] = {
-  name = "ingest-distinct", title = "Ingest, each message a new candle", unit = "messages/s",
+  name = "ingest-distinct", title = "each message a new candle", unit = "messages/s",
   target = "ratio", of = "PostgreSQL alone", least = 0.9,
   turns = {
     { name = "service", run = ingest(1) },
@@ -84,7 +88,7 @@ measures[#measures + 1] = {
 }
 
 measures[#measures + 1] = {
-  name = "ingest-updates", title = "Ingest, 60 updates a candle", unit = "messages/s",
+  name = "ingest-updates", title = "60 updates a candle", unit = "messages/s",
   target = "ratio", of = "consume and count", least = 0.5,
   turns = {
     { name = "service", run = ingest(UPDATES) },
@@ -94,7 +98,7 @@ measures[#measures + 1] = {
 }
 
 measures[#measures + 1] = {
-  name = "latency", title = "From produce to visible by SQL, p99 at 5,000 messages/s",
+  name = "latency", title = "from produce to visible by SQL, p99 at 5,000 messages/s",
   unit = "ms", target = "most", most = 25,
   turns = {
     { name = "service", run = latency() },
@@ -109,7 +113,7 @@ for _, connections in ipairs { 16, 200 } do
     turns = api.turns("rows", connections),
   }
   measures[#measures + 1] = {
-    name = "api-empty", title = ("Nothing missed, %d clients"):format(connections),
+    name = "api-empty", title = ("nothing missed, %d clients"):format(connections),
     unit = "requests/s", target = "ratio", of = "pgbench", least = 0.8,
     turns = api.turns("empty", connections),
   }
@@ -121,7 +125,7 @@ measures[#measures + 1] = {
 }
 
 measures[#measures + 1] = {
-  name = "api-parts", title = "Statements over 1,000 parts, 64 clients, p99", unit = "ms",
+  name = "api-parts", title = "statements over 1,000 parts, 64 clients, p99", unit = "ms",
   target = "none", turns = parts.turns,
 }
 
@@ -132,8 +136,8 @@ local function with_original(site)
 end
 
 measures[#measures + 1] = {
-  name = "sequence-overhead", title = "Each message a new candle, with sequences and without",
-  unit = "messages/s", target = "none",
+  name = "sequence-overhead", title = "each message a new candle, with sequences and without",
+  unit = "messages/s", target = "added", most = 0.05,
   turns = {
     { name = "service", run = ingest(1) },
     { name = "service without sequences", run = ingest(1, with_original) },
@@ -141,5 +145,17 @@ measures[#measures + 1] = {
     { name = "PostgreSQL alone, without sequences", run = write(OLD_STREAM, with_original) },
   },
 }
+
+for _, one in ipairs {
+  { "rows", "flat", "a growing table" },
+  { "parts", "none", "the same rows in one table and in parts" },
+  { "workers", "none", "partitions and workers, 60 updates a candle" },
+  { "processes", "none", "processes, 60 updates a candle, sending included" },
+} do
+  measures[#measures + 1] = {
+    name = "growth-" .. one[1], title = one[3], unit = "us a message", target = one[2], most = 1.2,
+    turns = growth[one[1]], group = "growth",
+  }
+end
 
 return measures

@@ -66,7 +66,7 @@ local function serve(site)
   local db = database(site)
   site.service = service.start { database = db, env = { INGEST_WORKERS = 0 } }
   local before, most = #site.cluster.process:output(), 0
-  local wrk = start_wrk(site.service.port, site.quick and 5 or 10)
+  local wrk = start_wrk(site.service.port, site.quick and 4 or 8)
   wait.till("wrk ends", 60, function()
     most = math.max(most, parted.most_locked(db))
     return not wrk:is_running()

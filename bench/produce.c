@@ -1,4 +1,7 @@
-/* Fills a topic:   bench_produce BROKERS TOPIC PARTITIONS COUNT UPDATES */
+/* Fills a topic:   bench_produce BROKERS TOPIC PARTITIONS COUNT UPDATES [AFTER]
+ *
+ * AFTER: begins as many minutes later, so that the candles are others, with numbers above a million.
+ */
 #include <stdio.h>
 #include <string.h>
 
@@ -26,8 +29,8 @@ static void on_delivery(rd_kafka_t *kafka, const rd_kafka_message_t *message, vo
 
 int main(int argc, char **argv)
 {
-    if (argc != 6)
-        die("usage: bench_produce BROKERS TOPIC PARTITIONS COUNT UPDATES");
+    if (argc != 6 && argc != 7)
+        die("usage: bench_produce BROKERS TOPIC PARTITIONS COUNT UPDATES [AFTER]");
     int n_partitions = (int)market_number(argv[3]);
     int64_t count = market_number(argv[4]);
     char why[256];
@@ -40,7 +43,9 @@ int main(int argc, char **argv)
         die("%s", why);
     rd_kafka_topic_t *topic = rd_kafka_topic_new(kafka, argv[2], NULL);
 
-    struct feed *feed = market_feed((int)market_number(argv[5]));
+    int64_t after = argc == 7 ? market_number(argv[6]) : 0;
+    struct feed *feed = feed_new(MARKET_START_MS + after * 60000, after ? 1000000 + after : 1,
+                                 (int)market_number(argv[5]));
     for (int64_t number = 0; number < count; number++) {
         struct feed_message message;
         feed_next(feed, &message);

@@ -1,5 +1,8 @@
--- What was measured: lines on the terminal, JSON, charts.
+-- What was measured: lines on the terminal, JSON, charts, the page.
+local charts = require "bench.charts"
 local cjson = require "cjson"
+local numbers = require "bench.numbers"
+local page = require "bench.page"
 local unistd = require "posix.unistd"
 
 local report = {}
@@ -12,43 +15,23 @@ function report.progress(...)
   io.stdout:flush()
 end
 
-local function number(value)
-  if value < 1000 then return ("%.1f"):format(value) end
-  local text = ("%.0f"):format(value)
-  return (text:reverse():gsub("(%d%d%d)", "%1,"):reverse():gsub("^,", ""))
-end
-
-local function verdict(result)
-  if result.ratio then
-    return ("%.2f of %s (target: at least %.2f) %s"):format(result.ratio, result.of,
-      result.target, result.met and "met" or "NOT MET")
-  elseif result.most then
-    return ("target: at most %g %s"):format(result.most, result.met and "met" or "NOT MET")
-  end
-  return ""
-end
-
 -- The result as lines.
 function report.say(result)
   if interactive then io.stdout:write "\r\27[K" end
   print(("%s: %s"):format(result.name, result.title))
   for _, turn in ipairs(result.turns) do
     local more = {}
-    for name, value in pairs(turn.more) do
-      more[#more + 1] = ("%s %.2f"):format(name, value)
+    for _, one in ipairs(numbers.more(turn)) do
+      more[#more + 1] = one[2] .. " " .. one[3]
     end
-    table.sort(more)
-    print(("    %-38s %12s %s   %s"):format(turn.name, number(turn.value), result.unit,
+    print(("    %-36s %12s %s   %s"):format(turn.name, numbers.text(turn.value), result.unit,
       table.concat(more, "  ")))
   end
-  print("    " .. verdict(result))
+  local verdict = numbers.verdict(result)
+  if verdict ~= "" then
+    print(("    %s (target: %s)"):format(numbers.comparison(result), verdict))
+  end
   io.stdout:flush()
-end
-
-local function write(path, text)
-  local file = assert(io.open(path, "w"))
-  file:write(text)
-  file:close()
 end
 
 local function first_line(command)
@@ -68,64 +51,67 @@ local function machine()
   }
 end
 
-local CHART = [[
-set terminal %s
-set output "%s"
-set style data histograms
-set style histogram clustered gap 1
-set style fill solid 0.85 border -1
-set boxwidth 0.8
-set yrange [0:*]
-set ylabel "%s"
-set title "%s"
-set grid ytics
-set format y "%%'.0f"
-unset key
-set xtics nomirror
-plot "%s" using ($0):2:(0.6):xtic(1) with boxes lc rgb "#4878a8"
-]]
-
-local terminals = { svg = 'svg size 720,360 font "Arial,12"', png = 'pngcairo size 720,360' }
-
-local function draw(result, name)
-  local rows = {}
-  for _, turn in ipairs(result.turns) do
-    rows[#rows + 1] = ('"%s" %f'):format(turn.name, turn.value)
-  end
-  local data = ("%s/%s.dat"):format(DIRECTORY, name)
-  write(data, table.concat(rows, "\n") .. "\n")
-  for kind, terminal in pairs(terminals) do
-    local script = ("%s/%s.gnuplot"):format(DIRECTORY, name)
-    local output = ("%s/%s.%s"):format(DIRECTORY, name, kind)
-    write(script, CHART:format(terminal, output, result.unit, result.title, data))
-    assert(os.execute("gnuplot " .. script) == 0, "gnuplot " .. script)
-  end
+local function write_json(directory, results)
+  local file = assert(io.open(directory .. "/results.json", "w"))
+  file:write(cjson.encode(results), "\n")
+  file:close()
 end
 
--- Names of charts: measures of the same name are told apart by a number.
-local function chart_name(result, seen)
-  seen[result.name] = (seen[result.name] or 0) + 1
-  local n = seen[result.name]
-  return n == 1 and result.name or result.name .. "-" .. n
+local function read_json(directory)
+  local file = io.open(directory .. "/results.json")
+  if not file then return {} end
+  local results = cjson.decode(file:read "*a")
+  file:close()
+  return results
 end
 
-function report.save(results, run)
+-- Measures of one name are told apart by a number.
+local function name_charts(results)
   local seen = {}
   for _, result in ipairs(results) do
-    if #result.turns > 1 then draw(result, chart_name(result, seen)) end
+    local n = (seen[result.name] or 0) + 1
+    seen[result.name] = n
+    result.chart = n == 1 and result.name or result.name .. "-" .. n
   end
-  write(DIRECTORY .. "/results.json", cjson.encode {
-    at = os.date "!%Y-%m-%dT%H:%M:%SZ", quick = run.quick, seconds = run.seconds,
+end
+
+-- What was saved before, with `results` in the places of the same names, or behind.
+local function merge(saved, results)
+  local place = {}
+  for i, result in ipairs(saved) do place[result.chart] = i end
+  for _, result in ipairs(results) do
+    saved[place[result.chart] or #saved + 1] = result
+  end
+  return saved
+end
+
+local function keep(results)
+  assert(os.execute("mkdir -p " .. SAVED) == 0)
+  for _, result in ipairs(results) do
+    if #result.turns > 1 then
+      assert(os.execute(("cp %s/%s.svg %s/%s.png %s"):format(DIRECTORY, result.chart, DIRECTORY,
+        result.chart, SAVED)) == 0)
+    end
+  end
+  local all = merge(read_json(SAVED), results)
+  write_json(SAVED, all)
+  return page.write(all)
+end
+
+-- `run`: command, rounds, seconds, save.
+function report.save(results, run)
+  local origin = {
+    at = os.date "!%Y-%m-%dT%H:%M:%SZ", command = run.command, rounds = run.rounds,
     commit = first_line "git rev-parse --short HEAD 2>/dev/null", machine = machine(),
-    results = results,
-  } .. "\n")
-  local where = DIRECTORY
-  if run.save then
-    assert(os.execute(("mkdir -p %s && cp %s/*.json %s/*.svg %s/*.png %s"):format(SAVED, DIRECTORY,
-      DIRECTORY, DIRECTORY, SAVED)) == 0)
-    where = SAVED
+  }
+  name_charts(results)
+  for _, result in ipairs(results) do
+    result.run = origin
+    if #result.turns > 1 then charts.draw(result, DIRECTORY) end
   end
-  print(("%.0f s; results and charts: %s"):format(run.seconds, where))
+  write_json(DIRECTORY, results)
+  print(("%.0f s; results and charts: %s"):format(run.seconds, DIRECTORY))
+  if run.save then print(("saved in %s; figures of %s"):format(SAVED, keep(results))) end
 end
 
 return report

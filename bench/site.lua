@@ -48,16 +48,22 @@ function Site.run(_, name, ...)
   return unpack(numbers)
 end
 
-function Site:new_topic()
-  return self.broker:topic("bench", PARTITIONS)
+function Site:new_topic(partitions)
+  return self.broker:topic("bench", partitions or PARTITIONS)
+end
+
+-- Sends `count` messages, `updates` a candle; `after` as bench_produce has it.
+function Site:produce(topic, partitions, count, updates, after)
+  self:run("produce", self.broker.bootstrap, topic, partitions, count, updates, after)
 end
 
 -- A topic with `count` messages, `updates` a candle; made once.
-function Site:topic(count, updates)
-  local key = count .. "/" .. updates
+function Site:topic(count, updates, partitions)
+  partitions = partitions or PARTITIONS
+  local key = ("%d/%d/%d"):format(count, updates, partitions)
   if not self.topics[key] then
-    local name = self:new_topic()
-    self:run("produce", self.broker.bootstrap, name, PARTITIONS, count, updates)
+    local name = self:new_topic(partitions)
+    self:produce(name, partitions, count, updates)
     self.topics[key] = name
   end
   return self.topics[key]
@@ -73,14 +79,19 @@ function Site:empty_tables()
   self.database:exec "CHECKPOINT"
 end
 
--- `wait` as service.start has it.
+-- `how`: database (default: the site's); wait as service.start has it; joins: it is another member
+-- of the last one's group.
 function Site:start_service(topic, env, how)
-  self.groups = self.groups + 1
-  self.group = "bench-" .. self.groups
+  how = how or {}
+  if not how.joins then
+    self.groups = self.groups + 1
+    self.group = "bench-" .. self.groups
+  end
   self.service = service.start {
-    database = self.database, broker = self.broker, topic = topic, group = self.group,
-    env = env, wait = how,
+    database = how.database or self.database, broker = self.broker, topic = topic,
+    group = self.group, env = env, wait = how.wait,
   }
+  return self.service
 end
 
 local function read_file(path)
@@ -91,8 +102,8 @@ local function read_file(path)
 end
 
 -- Seconds of CPU that the service has used.
-function Site:cpu_seconds()
-  local text = read_file(("/proc/%d/stat"):format(self.service.process.pid))
+function Site:cpu_seconds(one)
+  local text = read_file(("/proc/%d/stat"):format((one or self.service).process.pid))
   local fields = {}
   for field in text:match("%) (.*)"):gmatch "%S+" do
     fields[#fields + 1] = field
@@ -100,30 +111,37 @@ function Site:cpu_seconds()
   return (tonumber(fields[12]) + tonumber(fields[13])) / TICKS
 end
 
--- Keeps the peak of its memory, and ends it.
-function Site:stop_service()
-  local text = read_file(("/proc/%d/status"):format(self.service.process.pid))
+-- Ends it; the peak of its memory, which is kept unless it is `apart`.
+function Site:stop_service(one, apart)
+  one = one or self.service
+  local text = read_file(("/proc/%d/status"):format(one.process.pid))
   local kib = tonumber(text:match "VmHWM:%s*(%d+)")
-  self.peak_kib = math.max(self.peak_kib, kib)
-  self.service:stop()
+  if not apart then self.peak_kib = math.max(self.peak_kib, kib) end
+  one:stop()
   return kib
 end
 
 -- How many messages are stored; -1 until the worker has found the place of its partitions.
-function Site:progress()
-  return self.database:number(("SELECT coalesce(sum(next_offset), -1) FROM ingest_offsets " ..
-    "WHERE group_id = '%s'"):format(self.group))
+function Site:progress(database)
+  return (database or self.database):number(("SELECT coalesce(sum(next_offset), -1) " ..
+    "FROM ingest_offsets WHERE group_id = '%s'"):format(self.group))
 end
 
--- The service stores what is in the topic: messages a second, CPU microseconds a message. Start and
--- joining the group are not counted.
-function Site:ingest(topic, count, env)
-  self:empty_tables()
-  self:start_service(topic, env, false) -- it may have stored all before it says that it is ready
+-- The service stores what is in the topic: messages a second, CPU microseconds a message, peak of
+-- its memory in MB. Start and joining the group are not counted. `how`:
+--   database   default: the site's
+--   keeps      the tables as they are; else they are emptied first
+--   then_run   is called before the service ends
+--   apart      its memory says nothing of the defaults
+function Site:ingest(topic, count, env, how)
+  how = how or {}
+  if not how.keeps then self:empty_tables() end
+  -- It may have stored all before it says that it is ready.
+  self:start_service(topic, env, { wait = false, database = how.database })
   local first, first_at, first_cpu
   wait.till(count .. " messages are stored", 180, function()
     assert(self.service.process:is_running(), "core-service ended")
-    local done = self:progress()
+    local done = self:progress(how.database)
     if not first and done >= 0 then
       first, first_at, first_cpu = done, wait.now(), self:cpu_seconds()
     end
@@ -131,8 +149,9 @@ function Site:ingest(topic, count, env)
   end, 0.005)
   assert(first < count, "it was over before it was seen: more messages are needed")
   local seconds, cpu = wait.now() - first_at, self:cpu_seconds() - first_cpu
-  self:stop_service()
-  return (count - first) / seconds, cpu * 1e6 / (count - first)
+  if how.then_run then how.then_run() end
+  local kib = self:stop_service(nil, how.apart)
+  return (count - first) / seconds, cpu * 1e6 / (count - first), kib / 1024
 end
 
 -- A copy of the rules with one line of init.lua changed.
