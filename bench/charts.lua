@@ -111,8 +111,8 @@ function charts.draw(result, directory)
   for kind, terminal in pairs(terminals) do
     local script = base .. ".gnuplot"
     write(script, SCRIPT:format(terminal:format(140 + 44 * #bars), ("%s.%s"):format(base, kind),
-      ("%s: %s"):format(result.name, result.title), axis, longest * 1.45, bottom, table.concat(tics, ", "), widest + 3, label, line, base .. ".dat",
-      base .. ".dat"))
+      ("%s: %s"):format(result.name, result.title), axis, longest * 1.45, bottom,
+      table.concat(tics, ", "), widest + 3, label, line, base .. ".dat", base .. ".dat"))
     assert(os.execute("gnuplot " .. script) == 0, "gnuplot " .. script)
   end
 end

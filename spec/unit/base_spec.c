@@ -11,6 +11,7 @@
 #include "base/arena.h"
 #include "base/buffer.h"
 #include "base/clock.h"
+#include "base/double.h"
 #include "base/error.h"
 #include "base/hash.h"
 #include "base/memory.h"
@@ -151,8 +152,41 @@ static void every_double_reads_back_as_itself(void **state)
         buffer_clear(&buf);
         buffer_append_double(&buf, number);
         assert_true(strtod(buf.data, NULL) == number);
+        double read = 0;
+        assert_true(double_read(buffer_bytes(&buf), &read));
+        assert_true(read == number);
     }
     buffer_free(&buf);
+}
+
+/* Halfway between two doubles, of many digits, near the ends of the range. */
+static void text_is_read_as_strtod_reads_it(void **state)
+{
+    (void)state;
+    static const char *const TEXTS[] = {
+        "9007199254740993",
+        "9007199254740992.99999999999999999",
+        "-0",
+        "0.1e1",
+        "1E+2",
+        "179769313486231580793e288",
+        "2.2250738585072011e-308",
+        "5e-324",
+        "0."
+        "00000000000000000000000000000000000000000000000000000000000000000000000012345678901234567"
+        "8",
+        "123456789012345678901234567890123456789012345678901234567890"};
+    for (size_t i = 0; i < sizeof TEXTS / sizeof TEXTS[0]; i++) {
+        double read = 1;
+        assert_true(double_read(bytes_of_string(TEXTS[i]), &read));
+        double expected = strtod(TEXTS[i], NULL);
+        assert_memory_equal(&read, &expected, sizeof read);
+    }
+    static const char *const NONE[] = {"", "1e400", "-1e400", "1e-400", "1x", " 1", "+1", "1e"};
+    for (size_t i = 0; i < sizeof NONE / sizeof NONE[0]; i++) {
+        double read;
+        assert_false(double_read(bytes_of_string(NONE[i]), &read));
+    }
 }
 
 static void an_arena_hands_out_memory_that_does_not_overlap(void **state)
@@ -264,6 +298,7 @@ int main(void)
         cmocka_unit_test(json_strings_are_escaped_and_always_utf8),
         cmocka_unit_test(doubles_are_written_short_and_plain),
         cmocka_unit_test(every_double_reads_back_as_itself),
+        cmocka_unit_test(text_is_read_as_strtod_reads_it),
         cmocka_unit_test(an_arena_hands_out_memory_that_does_not_overlap),
         cmocka_unit_test(an_arena_copies_and_formats),
         cmocka_unit_test(sha256_names_content),

@@ -1,12 +1,12 @@
 #include "base/buffer.h"
 
-#include <float.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/double.h"
 #include "base/memory.h"
 #include "base/utf8.h"
 
@@ -133,25 +133,17 @@ struct decimal {
     int point;
 };
 
-/* 15 digits always survive the way through a double and 17 always name one; below DBL_MIN there
- * may be fewer than 15 to it. */
 static void shortest_decimal(double number, struct decimal *decimal)
 {
-    char text[40];
-    for (int precision = number < DBL_MIN ? 1 : 15; precision <= 17; precision++) {
-        snprintf(text, sizeof text, "%.*e", precision - 1, number);
-        if (strtod(text, NULL) == number)
-            break;
-    }
-    char *exponent = strchr(text, 'e');
-    decimal->point = (int)strtol(exponent + 1, NULL, 10) + 1;
+    char text[DOUBLE_TEXT_SIZE];
+    double_write(number, text);
     decimal->n_digits = 0;
-    for (const char *c = text; c < exponent; c++) {
+    const char *c = text;
+    for (; *c != 'e'; c++) {
         if (*c != '.')
             decimal->digits[decimal->n_digits++] = *c;
     }
-    while (decimal->n_digits > 1 && decimal->digits[decimal->n_digits - 1] == '0')
-        decimal->n_digits--;
+    decimal->point = (int)strtol(c + 1, NULL, 10) + 1;
 }
 
 static void append_zeros(struct buffer *buf, int count)
@@ -188,6 +180,16 @@ static void append_plain_form(struct buffer *buf, const struct decimal *decimal)
     }
 }
 
+static void append_whole(struct buffer *buf, uint64_t number)
+{
+    char digits[20];
+    char *first = digits + sizeof digits;
+    do {
+        *--first = (char)('0' + number % 10);
+    } while ((number /= 10) > 0);
+    buffer_append(buf, first, (size_t)(digits + sizeof digits - first));
+}
+
 void buffer_append_double(struct buffer *buf, double number)
 {
     if (!isfinite(number)) {
@@ -198,7 +200,7 @@ void buffer_append_double(struct buffer *buf, double number)
     if (signbit(number))
         buffer_append_byte(buf, '-');
     if (magnitude < 1e15 && magnitude == floor(magnitude)) { /* the short way for whole numbers */
-        buffer_printf(buf, "%.0f", magnitude);
+        append_whole(buf, (uint64_t)magnitude);
         return;
     }
     struct decimal decimal;

@@ -1,4 +1,4 @@
-// The only C++ of the tree: simdjson's tokens for C. Built without exceptions; simdjson reports by
+// C++ for what only C++ has: simdjson's tokens for C. Built without exceptions; simdjson reports by
 // error codes. On the tokens of json_iterator rather than on On-Demand's values: see json.h.
 #include "message/json.h"
 

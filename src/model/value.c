@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/double.h"
 #include "base/hash.h"
 #include "base/memory.h"
 
@@ -170,19 +171,11 @@ bool value_parse_float8(struct bytes text, double *number)
     struct number_parts parts;
     if (!split_number(text, &parts))
         return false;
-    if (read_short_float8(&parts, number))
+    if (read_short_float8(&parts, number) || double_read(text, number))
         return true;
-    char short_copy[64];
-    char *long_copy = NULL;
-    const char *terminated = short_copy;
-    if (text.size < sizeof short_copy) {
-        memcpy(short_copy, text.data, text.size);
-        short_copy[text.size] = '\0';
-    } else {
-        terminated = long_copy = memory_string_n(text.data, text.size);
-    }
-    double value = strtod(terminated, NULL);
-    free(long_copy);
+    char *terminated = memory_string_n(text.data, text.size);
+    double value = strtod(terminated, NULL); /* 0 where it is as good as that */
+    free(terminated);
     if (!isfinite(value))
         return false;
     *number = value;
