@@ -1,6 +1,7 @@
 /* Fills a topic:   bench_produce BROKERS TOPIC PARTITIONS COUNT UPDATES [AFTER]
  *
- * AFTER: begins as many minutes later, so that the candles are others, with numbers above a million.
+ * AFTER: begins as many minutes later, so that the candles are others, with numbers above a
+ * million.
  */
 #include <stdio.h>
 #include <string.h>
