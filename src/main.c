@@ -62,7 +62,7 @@ static int run_command(int argc, char **argv, struct settings *settings)
         return wrong_usage("--lua needs a directory", NULL);
     if (strcmp(argv[0], "check") == 0 && argc == 1)
         return command_check(settings);
-    if (strcmp(argv[0], "try") == 0 && argc == 2)
+    if (strcmp(argv[0], "try") == 0 && argc == 2 && strcmp(argv[1], "--endpoint") != 0)
         return command_try(settings, argv[1]);
     if (strcmp(argv[0], "try") == 0 && argc == 3 && strcmp(argv[1], "--endpoint") == 0)
         return command_try_endpoint(settings, argv[2]);

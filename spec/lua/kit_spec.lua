@@ -68,6 +68,25 @@ describe("the kit", function()
       select(2, kit:endpoint("e"):run_examples()))
   end)
 
+  it("runs an endpoint's example without a request", function()
+    local kit = kit_with("", "examples = { { results = { {} }, status = 200 } }")
+    assert.is_true(kit:endpoint("e"):run_examples())
+  end)
+
+  it("hands a body that is a table over as JSON, as the service does", function()
+    local kit = kit_with("", [[
+      name = "E", examples = {
+        { request = { body = { a = 1 } }, results = { {} }, status = 200 },
+      }]])
+    local seen
+    kit.definitions.e.request = function(req)
+      seen = req.body
+      return {}
+    end
+    assert.is_true(kit:endpoint("e"):run_examples())
+    assert.equal('{"a":1}', seen)
+  end)
+
   it("fails a request for which the spec has no rows", function()
     assert.has_error(function() kit_with():endpoint("e"):call { query = { id = "1" } } end,
       "queries[1] is run, the spec has no rows for it")

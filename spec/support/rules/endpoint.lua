@@ -167,7 +167,8 @@ end
 
 function Endpoint:check_example(example)
   local given = { results = example.results, is_final = true }
-  for key, value in pairs(example.request) do given[key] = value end
+  for key, value in pairs(example.request or {}) do given[key] = value end
+  if type(given.body) == "table" then given.body = encode(given.body) end
   local got = self:call(given)
   local expected = type(example.body) == "string" and example.body
     or encode(merge(example.body, example.volatile))
