@@ -91,7 +91,7 @@ end
 local function rules_lines(figures, columns)
   local current, reload, is_trouble = view.rules_texts(figures, os.time() * 1000)
   local lines = { styled("bold", "rules  ") .. current }
-  local width = columns - 8
+  local width = columns - 7
   local rest = reload
   repeat
     local line = rest:sub(1, width)

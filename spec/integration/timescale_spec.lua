@@ -336,7 +336,7 @@ describe_there("the service on TimescaleDB", function()
       db:exec "TRUNCATE sequence_ranges"
       compress "2026-09-20"
       most_chunks_locked()
-      local code, output = service.run({ "rebuild-ledger" }, { DATABASE_URL = db.url }, nil, 180)
+      local code, output = service.run({ "rebuild-ledger" }, { DATABASE_URL = db.url }, nil, 900)
       assert.equal(0, code, output)
       assert.equal(1, most_chunks_locked())
       assert.same(before, ranges())
@@ -357,7 +357,7 @@ describe_there("the service on TimescaleDB", function()
     it("moves the floor behind what drop_chunks deletes", function()
       most_chunks_locked()
       db:exec "SELECT drop_chunks('market_klines', older_than => '2024-04-10'::timestamptz)"
-      wait.till("the floor of DAYS has moved", 20, function()
+      wait.till("the floor of DAYS has moved", 300, function()
         return db:number "SELECT floor_seq FROM sequence_bounds WHERE series = 'DAYS'" == 5199
       end)
       assert.is_true(most_chunks_locked() <= 1)

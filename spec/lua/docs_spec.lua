@@ -56,3 +56,19 @@ describe("docs/RULES.md", function()
     chunk()
   end)
 end)
+
+describe("README.md", function()
+  it("shows a rule that works", function()
+    local kit = rules.open {
+      files = {
+        ["init.lua"] = [[return { streams = { require "streams.readme" } }]],
+        ["streams/readme.lua"] = markdown.blocks("README.md", "How a rule looks")[1].text,
+      },
+    }
+    local stream = kit:stream "streams.readme"
+    local result = stream:map [[{"s":"btcusdt","t":1704067200000,"o":"50000","seq":7}]]
+    assert.equal("BTCUSDT", result.rows.market_klines[1].symbol)
+    assert.equal(7, result.rows.market_klines[1].sequence)
+    assert.equal("open: not positive", stream:map [[{"s":"A","t":1704067200000,"o":0}]].reject)
+  end)
+end)
