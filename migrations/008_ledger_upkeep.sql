@@ -170,7 +170,7 @@ DECLARE
     newest timestamptz;
 BEGIN
     FOR target IN
-        SELECT * FROM (VALUES ('market_klines', ARRAY['symbol']), ('klines', ARRAY['symbol', 'interval'])) AS t(name, by)
+        SELECT * FROM (VALUES ('market_klines', ARRAY['symbol']), ('klines', ARRAY['symbol', 'interval'])) AS t(name, columns)
         WHERE EXISTS (SELECT FROM pg_attribute a
                       WHERE a.attrelid = to_regclass(t.name) AND a.attname = 'sequence' AND NOT a.attisdropped)
           AND NOT EXISTS (SELECT FROM sequence_ranges g WHERE g.table_name = t.name)
@@ -188,7 +188,7 @@ BEGIN
         newest := ledger_newest(to_regclass(target.name), 'time', 'infinity');
         WHILE n > 0 AND newest IS NOT NULL LOOP
             day := (newest AT TIME ZONE 'UTC')::date;
-            PERFORM ledger_rebuild_day(to_regclass(target.name), target.name, target.by, 'sequence', 'time', day);
+            PERFORM ledger_rebuild_day(to_regclass(target.name), target.name, target.columns, 'sequence', 'time', day);
             newest := ledger_newest(to_regclass(target.name), 'time', day::timestamp AT TIME ZONE 'UTC');
         END LOOP;
     END LOOP;
