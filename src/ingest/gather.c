@@ -7,9 +7,10 @@
 #include "base/utf8.h"
 #include "ingest/numbers.h"
 
-#define COMPONENT  "ingest"
-#define READ_MAX   256
-#define REASON_MAX 2000 /* bytes of a reason that are kept */
+#define COMPONENT     "ingest"
+#define READ_MAX      256
+#define TYPICAL_BYTES 4096 /* what a message comes to, before the first is seen */
+#define REASON_MAX    2000 /* bytes of a reason that are kept */
 
 bool gather_is_full(const struct gather *gather, const struct load *load)
 {
@@ -156,18 +157,32 @@ static bool take_item(struct gather *gather, struct load *load, struct item *ite
     die("unknown kind of item: %d", (int)item->kind);
 }
 
+/* How many messages a batch that is not full has room for, by what the last ones came to: their
+ * size is known only once they are taken. */
+static size_t count_room(const struct gather *gather, const struct load *load)
+{
+    size_t typical = gather->typical_bytes ? gather->typical_bytes : TYPICAL_BYTES;
+    size_t left = (size_t)gather->settings->batch_bytes - batch_bytes(&load->batch);
+    size_t by_bytes = left / typical + 1;
+    size_t by_rows = (size_t)gather->settings->batch_size - load->batch.n_entries;
+    size_t room = by_bytes < by_rows ? by_bytes : by_rows;
+    return room < READ_MAX ? room : READ_MAX;
+}
+
 enum gather_result gather_step(struct gather *gather, struct load *load)
 {
     if (gather_is_full(gather, load))
         return GATHER_FULL;
 
     struct item items[READ_MAX];
-    size_t room = (size_t)gather->settings->batch_size - load->batch.n_entries;
-    size_t n = consumer_read(gather->consumer, items, room < READ_MAX ? room : READ_MAX);
+    size_t had = batch_bytes(&load->batch);
+    size_t n = consumer_read(gather->consumer, items, count_room(gather, load));
     for (size_t i = 0; i < n; i++)
         if (!take_item(gather, load, &items[i]))
             consumer_release(items[i].kept);
     if (n == 0)
         return GATHER_EMPTY;
+    if (batch_bytes(&load->batch) > had)
+        gather->typical_bytes = (batch_bytes(&load->batch) - had) / n + 1;
     return gather_is_full(gather, load) ? GATHER_FULL : GATHER_MORE;
 }

@@ -24,6 +24,7 @@ struct gather {
     size_t slot;
     struct consumer *consumer;
     struct partitions *partitions;
+    size_t typical_bytes; /* that a message of the last read came to; 0: none was read yet */
 };
 
 /* Takes what is at hand, up to one read. */
