@@ -186,6 +186,39 @@ describe("the ledger, as ingest writes it,", function()
   end)
 end)
 
+describe("a dense series that moves to another partition", function()
+  local function with_moved(body)
+    with_road({ partitions = 2, env = { MARKET_DATA_NUMBERING = "dense" } }, function(r)
+      r:send { candle("BTC", 1), candle("BTC", 2), candle("ETH", 1), candle("ETH", 2) }
+      r:send { candle("BTC", 3, { partition = 1 }), candle("BTC", 4, { partition = 1 }) }
+      r.service:wait_for_log "the series market_klines BTC is numbered densely but comes in two"
+      body(r)
+    end)
+  end
+
+  it("counts as ingested up to where it left: nobody knows what may still come there", function()
+    with_moved(function(r)
+      assert.are.equal(2, ingested(r, "BTC"))
+      assert.are.equal(2, ingested(r, "ETH"))
+      r:send { candle("BTC", 9, { partition = 1 }) }
+      assert.are.equal(2, ingested(r, "BTC"))
+      assert.are.same({}, gaps(r))
+    end)
+  end)
+
+  it("goes on once an operator says that it has left for good", function()
+    local text = assert(io.open "docs/OPERATIONS.md"):read "*a"
+    local statement = text:match "(DELETE FROM sequence_series[^\"]+)"
+    with_moved(function(r)
+      r.database:exec((statement:gsub("BTCUSDT", "BTC")))
+      assert.are.equal(4, ingested(r, "BTC"))
+      r:send { candle("BTC", 6, { partition = 1 }) }
+      assert.are.equal(6, ingested(r, "BTC"))
+      assert.are.same({ "market_klines BTC 4 5 never_received" }, gaps(r))
+    end)
+  end)
+end)
+
 describe("the ledger, however often the service is killed,", function()
   it("is what one reading would have written", function()
     with_road({ partitions = 2, start = false, wait = false,

@@ -57,9 +57,11 @@ describe("a group with a member of another kind", function()
     r:start()
     r.service:wait_for_log("the group has members of another protocol", 20)
     r.service:wait_for_log("the original service must be stopped first", 1)
-    local answer = assert(r.service:admin "/readyz")
-    assert.are.equal(503, answer.status)
-    assert.is_truthy(answer.body:find("INCONSISTENT_GROUP_PROTOCOL", 1, true), answer.body)
+    wait.till("/readyz says it", 20, function()
+      local answer = assert(r.service:admin "/readyz")
+      return answer.status == 503 and answer.body:find("INCONSISTENT_GROUP_PROTOCOL", 1, true),
+        answer.body
+    end)
     assert.are.equal(0, r.database:number "SELECT count(*) FROM market_klines")
     assert.are.equal(0, r:progress())
 

@@ -287,6 +287,39 @@ describe("re-driving", function()
       r.database:rows "SELECT day, min_seq, max_seq FROM sequence_ranges WHERE series = 'A'")
   end)
 
+  it("notes which partition carries a series that was never stored before", function()
+    open()
+    r.database:exec "TRUNCATE sequence_series"
+    send_while_mistaken { candle("NEW", 0, 1, 500), { value = candle("KEY", 0, 1, 501) } }
+    r.database:exec "TRUNCATE sequence_series" -- as after a message of which nothing was readable
+    assert.are.equal(0, (redrive()))
+    assert.are.same({ { series = "KEY", partition = "0" }, { series = "NEW", partition = "0" } },
+      r.database:rows(("SELECT series, partition FROM sequence_series WHERE topic = '%s' " ..
+        "AND group_id = '%s' AND max_seq IS NULL ORDER BY series"):format(r.topic, r.group)))
+  end)
+
+  it("counts dense numbers as having been read", function()
+    rules = copy_rules "market_data_v2"
+    r = road.open { env = { LUA_DIR = rules.directory, RULES_WATCH_MS = "0",
+      MARKET_DATA_NUMBERING = "dense" } }
+    local function series()
+      return r.database:rows [[
+        SELECT series, max_seq, (SELECT string_agg(from_seq || '-' || to_seq || ' ' || reason, ', '
+          ORDER BY from_seq) FROM sequence_gaps g WHERE g.series = s.series) AS gaps
+        FROM sequence_series s ORDER BY series]]
+    end
+    r:send { candle("A", 0, 1, 10, 1) }
+    send_while_mistaken { candle("A", 0, 2, 11), candle("A", 0, 3, 12), candle("B", 0, 3, 5) }
+    r:send { candle("A", 0, 4, 14, 1) }
+    local env = environment()
+    env.MARKET_DATA_NUMBERING = "dense"
+    assert.are.equal(0, (service.run({ "redrive" }, env)))
+    assert.are.same({
+      { series = "A", max_seq = "14", gaps = "12-13 never_received" },
+      { series = "B", max_seq = "5" },
+    }, series())
+  end)
+
   it("says what is in the way when the database is", function()
     open()
     local env = environment()

@@ -60,6 +60,7 @@ struct redrive {
     bool in_flight; /* the top one is */
     struct arena scratch;
     struct write_batch write;
+    struct ledger_update ledger; /* which partitions carry the series */
     struct reduced reduced;
     int n_tries;
 
@@ -217,23 +218,56 @@ static size_t count_rows(const struct batch *batch, struct range range)
     return n;
 }
 
-/* The ledger's share: every number that a series has got now, superseded ones included. */
+/* What a range adds to the ledger, while it is gone through; with room for all its rows. */
+struct healing {
+    struct healed_number *healed;
+    size_t n_healed;
+    struct series_place *places; /* numbered globally */
+    size_t n_places;
+    struct series_run *runs; /* numbered densely */
+    size_t n_runs;
+};
+
+/* The number has been read in this partition after all. */
+static void add_number(struct healing *healing, const struct entry *entry)
+{
+    const struct healed_number *healed = &healing->healed[healing->n_healed++];
+    const struct series_place place = {.name = {healed->table, healed->series},
+                                       .topic = entry->message.topic,
+                                       .partition = entry->message.partition};
+    if (entry->parts[0].stream->dense)
+        healing->runs[healing->n_runs++] = (struct series_run){
+            .place = place, .from = healed->sequence - 1, .to = healed->sequence, .accepted = true};
+    else
+        healing->places[healing->n_places++] = place;
+}
+
+/* The ledger's share: every number that a series has got now, superseded ones included, and where.
+ */
 static void add_healed(struct redrive *redrive, struct range range)
 {
     const struct batch *batch = &redrive->batch;
-    struct healed_number *healed =
-        arena_alloc(&redrive->scratch, count_rows(batch, range) * sizeof *healed);
-    size_t n = 0;
+    struct arena *arena = &redrive->scratch;
+    size_t room = count_rows(batch, range);
+    struct healing healing = {.healed = arena_alloc(arena, room * sizeof *healing.healed),
+                              .places = arena_alloc(arena, room * sizeof *healing.places),
+                              .runs = arena_alloc(arena, room * sizeof *healing.runs)};
     for (size_t i = range.from; i < range.to; i++) {
         const struct entry *entry = &batch->entries[i];
         if (entry->n_parts == 0 || entry->parts[0].mapped.verdict != MAP_ROWS)
             continue;
         const struct map_result *mapped = &entry->parts[0].mapped;
         for (size_t r = 0; r < mapped->n_rows; r++)
-            n += series_number(&mapped->rows[r], &redrive->scratch, &healed[n]);
+            if (series_number(&mapped->rows[r], arena, &healing.healed[healing.n_healed]))
+                add_number(&healing, entry);
     }
-    redrive->write.healed = healed;
-    redrive->write.n_healed = n;
+    redrive->write.healed = healing.healed;
+    redrive->write.n_healed = healing.n_healed;
+    redrive->ledger = (struct ledger_update){.runs = healing.runs,
+                                             .n_runs = healing.n_runs,
+                                             .places = healing.places,
+                                             .n_places = healing.n_places};
+    redrive->write.ledger = &redrive->ledger;
 }
 
 static void prepare(struct redrive *redrive, struct range range)
