@@ -130,6 +130,8 @@ breaks("a late require",
 misfits("no tables", "^map returned no rows")
 misfits("no rows", "^map returned no rows")
 probe("two rows", { rows = { {}, { id = 2 } } })
+misfits("rows with a hole", "^out: a list of rows has holes or other keys$")
+misfits("rows and a column", "^out: a list of rows has holes or other keys$")
 misfits("an unknown table", "^elsewhere: the stream has no such table$")
 misfits("an unknown column", "^out%.colour: there is no such column$")
 misfits("a missing column", "^out%.id: missing")

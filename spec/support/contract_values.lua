@@ -83,6 +83,9 @@ comes_back("jsonb", "true", "true", "true", "boolean")
 is_nil("jsonb", "null")
 is_refused("jsonb", "a word", "expected JSON, got ")
 
+is_refused("named", "nothing", "there is no $v")
+is_refused("too many", "nothing", "there is no $2")
+
 comes_back("text[]", "words", '{a,"b c"}', [["{a,\"b c\"}"]], "string")
 comes_back("int[]", "numbers", "{1,2,3}", '"{1,2,3}"', "string")
 

@@ -225,6 +225,21 @@ struct rules_call *rules_call_begin(struct rules_state *state, size_t endpoint,
 
 /* ---- params() ---- */
 
+/* Values stand by position; `n` may say how many there are. Anything else would be passed over. */
+static void check_positions(lua_State *L, const struct rules_call *call, int index, size_t n_types)
+{
+    for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1)) {
+        bool is_number = lua_type(L, -2) == LUA_TNUMBER;
+        double place = is_number ? lua_tonumber(L, -2) : 0;
+        bool is_n = lua_type(L, -2) == LUA_TSTRING && strcmp(lua_tostring(L, -2), "n") == 0;
+        if (is_n || (place >= 1 && place <= (double)n_types && place == floor(place)))
+            continue;
+        lua_pushvalue(L, -2);
+        luaL_error(L, "queries[%d].params: there is no $%s (types has %d)", (int)call->current + 1,
+                   lua_isstring(L, -1) ? lua_tostring(L, -1) : luaL_typename(L, -1), (int)n_types);
+    }
+}
+
 static void take_values(lua_State *L, struct step *step, int index)
 {
     struct rules_call *call = step->call;
@@ -232,9 +247,8 @@ static void take_values(lua_State *L, struct step *step, int index)
     const char **values = arena_alloc(&call->arena, (query->n_types + 1) * sizeof(*values));
     struct taker taker = {
         .L = L, .arena = &call->arena, .size_left = call->state->limits.memory_max};
-    if (lua_objlen(L, index) > query->n_types)
-        luaL_error(L, "queries[%d].params: %d values, types has %d", (int)call->current + 1,
-                   (int)lua_objlen(L, index), (int)query->n_types);
+    rules_unfreeze(L, index);
+    check_positions(L, call, index, query->n_types);
     for (size_t i = 0; i < query->n_types; i++) {
         struct value value = {.is_null = true};
         struct error reason;

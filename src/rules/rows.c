@@ -91,6 +91,17 @@ static bool take_row(struct taker *taker, const struct table_def *table,
     return check_missing(table, seen, reason);
 }
 
+/* Nothing of a list may be passed over: it has no keys but 1 to its length. */
+static bool check_list(lua_State *L, int index, size_t size, const struct table_def *table,
+                       struct error *reason)
+{
+    size_t n_keys = 0;
+    for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1))
+        n_keys++;
+    return n_keys == size ||
+           error_set(reason, "%s: a list of rows has holes or other keys", table->name);
+}
+
 /* One row, or an array of them. */
 static bool take_table(struct taker *taker, const struct table_def *table,
                        const struct rules_table *names, int index, struct row_list *list,
@@ -114,6 +125,8 @@ static bool take_table(struct taker *taker, const struct table_def *table,
     size_t size = lua_objlen(L, index);
     if (list->n_rows + size > RULES_ROWS_MAX)
         return error_set(reason, "more than %d rows from one message", RULES_ROWS_MAX);
+    if (!check_list(L, index, size, table, reason))
+        return false;
     for (size_t i = 1; i <= size; i++) {
         lua_rawgeti(L, index, (int)i);
         if (!lua_istable(L, -1))

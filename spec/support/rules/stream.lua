@@ -118,12 +118,20 @@ local function take_row(name, def, given)
   return row
 end
 
+-- No keys but 1 to its length.
+local function check_list(name, list)
+  local n_keys = 0
+  for _ in pairs(list) do n_keys = n_keys + 1 end
+  check(n_keys == #list, "%s: a list of rows has holes or other keys", name)
+end
+
 local function take_table(name, def, given)
   check(type(given) == "table", "%s: expected a row or an array of rows, got a %s", name,
     type(given))
   if next(given) == nil then return {} end
+  if given[1] then check_list(name, given) else given = { given } end
   local rows = {}
-  for i, row in ipairs(given[1] and given or { given }) do
+  for i, row in ipairs(given) do
     check(type(row) == "table", "%s: row %d is a %s", name, i, type(row))
     rows[i] = take_row(name, def, row)
   end
