@@ -201,7 +201,9 @@ function Checker:compare_rejected(found)
   end
   local rows = self.database:rows(([[
     SELECT partition, "offset", encode(payload, 'hex') AS payload, stage, reason
-    FROM rejected_messages WHERE group_id = '%s' AND topic = '%s']]):format(self.group, self.topic))
+    FROM rejected_messages
+    WHERE group_id = '%s' AND topic = '%s' AND redriven_at IS NULL]])
+    :format(self.group, self.topic))
   for _, row in ipairs(rows) do
     local name = ("%s %s %s"):format(row.partition, row.offset, row.payload or "")
     left[name] = (left[name] or 0) - 1
@@ -241,9 +243,15 @@ function Checker:compare_writes(found)
 end
 
 function Checker:compare_transactions(found)
+  local redriven = {} -- those were written later
+  for _, row in ipairs(self.database:rows [[
+    SELECT "offset" * 4096 + partition AS place FROM rejected_messages
+    WHERE redriven_at IS NOT NULL]]) do
+    redriven[tonumber(row.place)] = true
+  end
   local function place_of(serial)
     local place = self.places[serial]
-    if place then
+    if place and not redriven[place] then
       return place % PARTITIONS_MAX, math.floor(place / PARTITIONS_MAX)
     end
   end

@@ -1,6 +1,8 @@
 -- Messages as producers of market data send them, in the mixture that hurts: many updates of a
 -- candle, late and equal numbers, none at all, nonsense, tombstones. Each candle's volume is its
 -- serial number: with it a row tells which message it came from.
+local bit = require "bit"
+
 local load = {}
 local Load = {}
 Load.__index = Load
@@ -8,10 +10,15 @@ Load.__index = Load
 local START_MS, MINUTE_MS = 1704067200000, 60000
 local INTERVALS = { "1m", "1m", "1m", "5m", "1h" }
 
--- options: partitions; symbols (5 a partition); bad (parts of a thousand that cannot be stored, 10)
+-- options:
+--   partitions
+--   symbols (5 a partition)
+--   bad (10)                  parts of a thousand that cannot be stored
+--   distinct                  every message has a number of its own; they still come out of order
 function load.new(options)
   return setmetatable({
-    partitions = options.partitions, bad = options.bad or 10, serial = 0, sequence = 0,
+    partitions = options.partitions, distinct = options.distinct, bad = options.bad or 10,
+    serial = 0, sequence = 0,
     symbols = options.symbols or 5 * options.partitions,
   }, Load)
 end
@@ -78,7 +85,9 @@ function Load:next(only)
     interval = INTERVALS[math.random(#INTERVALS)],
     time = START_MS + (math.floor(self.serial / 400) + math.random(0, 2)) * MINUTE_MS,
   }
-  if dice >= 920 then
+  if self.distinct then
+    fields.seq = bit.bxor(self.serial + 1, 63)
+  elseif dice >= 920 then
     fields.seq = math.max(1, self.sequence + 1 - math.random(0, 3000))
   elseif dice >= 870 then
     fields.seq = "none"

@@ -3,6 +3,7 @@ local kafka = require "spec.support.kafka"
 local moments = require "spec.support.faults.moments"
 local postgres = require "spec.support.postgres"
 local proxy = require "spec.support.proxy"
+local strike = require "spec.support.faults.strike"
 local wait = require "spec.support.wait"
 
 local MESSAGES = 4000 -- a round
@@ -24,23 +25,12 @@ local function sessions_ended(s, rounds)
   for _ = 1, rounds do
     s:feed(MESSAGES)
     moments.wait(s)
-    s.database:exec [[
-      SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-      WHERE pid <> pg_backend_pid() AND datname = current_database()]]
+    strike.sessions(s)
   end
 end
 
 local function crash(s)
-  local cluster = s.database.cluster
-  s.database:close() -- or these would be found dead when they are used next
-  cluster:admin():close()
-  if math.random(2) == 1 then
-    cluster:kill()
-  else
-    cluster:stop "QUIT"
-  end
-  wait.pause(math.random() * 0.5)
-  cluster:start()
+  strike.postgres(s)
   s.services[1]:wait_for "/readyz"
 end
 
@@ -71,53 +61,19 @@ local function broker_killed(s, rounds)
   for _ = 1, rounds do
     s:feed(MESSAGES)
     moments.wait(s)
-    s.broker:kill()
-    wait.pause(math.random())
-    s.broker:start()
+    strike.broker(s)
   end
 end
 
 -- ---- the network ----
-
-local function misbehave(between)
-  local what = math.random(6)
-  if what == 1 then
-    between:tell "cut"
-  elseif what == 2 then
-    between:tell "reset"
-  elseif what == 3 then
-    between:tell("delay " .. math.random(5, 100))
-    wait.pause(0.5)
-  elseif what == 4 then
-    between:tell("cut_after " .. math.random(200000))
-    wait.pause(0.2)
-  elseif what == 5 then
-    between:tell "refuse"
-    between:tell "reset"
-    wait.pause(math.random())
-  else
-    between:tell "silence"
-    wait.pause(math.random() * 2)
-    between:tell "reset"
-  end
-  between:tell "pass"
-end
 
 local function network(s, rounds)
   s:start "ready"
   for _ = 1, rounds do
     s:feed(MESSAGES)
     moments.wait(s)
-    misbehave(s.between)
+    strike.network(s)
   end
-end
-
-local function to_postgres()
-  local cluster = postgres.shared()
-  local between = proxy.start(cluster.port)
-  return { between = between, through = function(url)
-    return (url:gsub(":" .. cluster.port .. "/", ":" .. between.port .. "/"))
-  end }
 end
 
 local function to_kafka()
@@ -156,7 +112,7 @@ local function lost_within_a_write(s, rounds)
 end
 
 local function hasty_to_postgres()
-  local options = to_postgres()
+  local options = strike.through_proxy()
   options.env = { DB_WRITE_TIMEOUT_MS = 1000 }
   return options
 end
@@ -167,7 +123,7 @@ return {
   { name = "PostgreSQL is killed when all is quiet", rounds = 2, run = postgres_killed_when_quiet },
   { name = "the broker is killed", rounds = 2, run = broker_killed },
   { name = "the network to PostgreSQL misbehaves", rounds = 12, run = network,
-    options = to_postgres },
+    options = strike.through_proxy },
   { name = "the network to Kafka misbehaves", rounds = 12, run = network, options = to_kafka },
   { name = "PostgreSQL says nothing any more", rounds = 1, run = silent_postgres,
     options = hasty_to_postgres },

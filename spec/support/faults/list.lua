@@ -6,8 +6,8 @@
 --   run(site, rounds, seconds)   `seconds`: nil, or for how long it is to go on at least, where it
 --                                can; returns how many rounds it has then been, or nil
 local list = {}
-local PARTS = { "kills", "away", "database", "disk", "ghosts", "members", "sizes", "topics",
-  "rules" }
+local PARTS = { "kills", "away", "chaos", "database", "disk", "ghosts", "members", "sizes",
+  "topics", "rules" }
 for _, part in ipairs(PARTS) do
   for _, fault in ipairs((require("spec.support.faults." .. part))) do
     list[#list + 1] = fault

@@ -1,5 +1,7 @@
--- A rule that rejects everything is saved while messages come, and mended some seconds later.
+-- A rule that rejects everything is saved while messages come, and mended some seconds later; what
+-- it has rejected is re-driven, whatever happens to that.
 local process = require "spec.support.process"
+local service = require "spec.support.service"
 local wait = require "spec.support.wait"
 
 local MESSAGES = 3000 -- a round
@@ -59,7 +61,55 @@ local function rejects_everything(s, rounds)
   end
 end
 
+local function redrive(s)
+  return process.spawn { name = "redrive", argv = { service.program(), "redrive" },
+    env = s.services[1].env }
+end
+
+local function count_pending(s)
+  return s.database:number [[
+    SELECT count(*) FROM rejected_messages WHERE reason = 'broken' AND redriven_at IS NULL]]
+end
+
+-- Two at once, killed, cut off from PostgreSQL, while newer messages come and the service is killed
+-- too: in the end all is as if the rule had never been wrong.
+local function redrive_cut_off(s, rounds)
+  local text = read(s.env.LUA_DIR .. STREAM)
+  s:start "ready"
+  reload(s, broken(text))
+  s:feed((rounds + 1) * MESSAGES)
+  s:wait_ingested()
+  reload(s, text)
+  assert(count_pending(s) > rounds * MESSAGES * 0.9)
+  for round = 1, rounds do
+    s:feed(MESSAGES / 4)
+    local one, other = redrive(s), redrive(s)
+    local goal = count_pending(s) - math.random(MESSAGES)
+    wait.till("they have stored some", 30, function()
+      return count_pending(s) <= goal
+    end, 0.005)
+    if round % 3 == 0 then
+      s.services[1]:kill()
+      s:start(false)
+    elseif round % 3 == 1 then
+      s.database:exec [[
+        SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+        WHERE pid <> pg_backend_pid() AND datname = current_database()]]
+    end
+    one:kill()
+    other:kill()
+  end
+  local status = redrive(s):wait(60) -- of what is left, a round's messages at least
+  assert(status.code == 0 and count_pending(s) == 0, "the last re-drive left something")
+end
+
 return {
+  { name = "a re-drive is cut off again and again", rounds = 6, run = redrive_cut_off,
+    options = function()
+      local options = own_rules()
+      options.partitions, options.distinct = 2, true
+      return options
+    end },
   { name = "a rule rejects everything for a while", rounds = 3, run = rejects_everything,
     options = own_rules },
 }

@@ -26,7 +26,7 @@ end
 
 -- options:
 --   partitions (3), batch (300), env           of the topic and the service
---   bad, symbols                               of the load
+--   bad, symbols, distinct                     of the load
 --   database, broker                           not the shared ones
 --   topic
 --   bootstrap, through(url)                    where the service looks for them, when elsewhere
@@ -49,6 +49,7 @@ function site.open(options)
   self.database = options.database or postgres.shared():migrated "faults"
   self.load = load.new {
     partitions = self.partitions, symbols = options.symbols, bad = options.bad,
+    distinct = options.distinct,
   }
   self.checker = checker.new {
     database = self.database, broker = self.broker, topic = self.topic, group = self.group,
