@@ -1,6 +1,5 @@
 /* Stream files: fields and shapes, tables, what identifies a message. */
 #include <lauxlib.h>
-#include <limits.h>
 #include <stdlib.h>
 
 #include "rules/extract.h"
@@ -354,13 +353,12 @@ static void extract_saved(const struct shape *shape, int index, struct stream_de
     const char *saved = shape_optional_string(shape, index, "saved", "saved");
     stream->saved = saved ? saved : "Saved %d rows";
     int numbers = 0;
-    for (const char *at = stream->saved; (at = strchr(at, '%')) != NULL; at += 2) {
-        if (at[1] == 'd')
-            numbers++;
-        else if (at[1] != '%')
-            numbers = INT_MIN;
+    bool is_good = true;
+    for (const char *at = stream->saved; is_good && (at = strchr(at, '%')) != NULL; at += 2) {
+        numbers += at[1] == 'd';
+        is_good = at[1] == 'd' || at[1] == '%'; /* else it may be the last of the text */
     }
-    if (numbers != 1)
+    if (!is_good || numbers != 1)
         shape_fail(shape, "saved: expected a text with one %%d in it and no other %%");
 }
 
