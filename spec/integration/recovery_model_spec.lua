@@ -15,6 +15,7 @@ local SEED = tonumber(os.getenv "SPEC_SEED") or os.time() % 100000
 local DAY_MS = 24 * 60 * 60 * 1000
 local N_PARTITIONS = 3
 local ROUNDS = 5
+local DAYS_BEFORE = 5 -- more than a page opens
 
 local function chance(probability) return math.random() < probability end
 local function member(list) return list[math.random(#list)] end
@@ -223,13 +224,18 @@ function Actions.away(self)
   self.road.service:start()
 end
 
--- The last message of a partition cannot be read: it holds back what it carries.
+-- The last message of a partition cannot be read: it holds back what the partition carries, while
+-- the others go on.
 function Actions.in_doubt(self)
-  local message = self:compose()
-  message.kind = member { "unreadable", "unnamed" }
+  local last = self:compose()
+  last.kind = member { "unreadable", "unnamed" }
+  local messages = { last }
+  for _, message in ipairs(self:messages(math.random(10, 60))) do
+    if message.partition ~= last.partition then messages[#messages + 1] = message end
+  end
   self.road.service:stop()
-  self:send { message }
-  self:read { message }
+  self:send(messages)
+  self:read(messages)
   self.road.service:start()
 end
 
@@ -256,7 +262,6 @@ function Actions.day_over(self)
   self:read(messages)
   self:settle()
   self.day = self.day + 1
-  if self.day - self.oldest_day < 2 then return end
   Actions.redriven(self)
   local first = ("'1970-01-01Z'::timestamptz + interval '%d days'"):format(self.oldest_day)
   for _, name in ipairs { "market_klines", "klines" } do
@@ -275,7 +280,9 @@ function Actions.day_over(self)
   self.oldest_day = self.oldest_day + 1
 end
 
-local NAMES = { "live", "live", "killed", "away", "in_doubt", "redriven", "day_over", "day_over" }
+local NAMES = {
+  "live", "live", "killed", "away", "in_doubt", "in_doubt", "redriven", "day_over", "day_over",
+}
 
 -- ---- settling and looking ----
 
@@ -337,16 +344,20 @@ function World:check_frontends()
   end
 end
 
--- A series counts as ingested as far as the partitions are that are known to carry it.
-function World:introduce_series()
+-- Some days that are over. A series counts as ingested as far as the partitions are that are known
+-- to carry it, so each has messages in all of its partitions.
+function World:begin()
   local messages = {}
-  for _, series in ipairs(self.series) do
-    for _, partition in ipairs(series.partitions) do
-      messages[#messages + 1] = {
-        series = series, partition = partition, kind = "good", seq = self:next_number(series),
-        ms = self.day * DAY_MS,
-      }
+  for _ = 1, DAYS_BEFORE do
+    for _, series in ipairs(self.series) do
+      for _, partition in ipairs(series.partitions) do
+        messages[#messages + 1] = {
+          series = series, partition = partition, kind = "good", seq = self:next_number(series),
+          ms = self.day * DAY_MS + partition * 60000,
+        }
+      end
     end
+    self.day = self.day + 1
   end
   self:send(messages)
   self:read(messages)
@@ -354,7 +365,7 @@ function World:introduce_series()
 end
 
 function World:live_through(rounds)
-  self:introduce_series()
+  self:begin()
   for _ = 1, rounds do
     local name = member(NAMES)
     self.log[#self.log + 1] = name
