@@ -154,20 +154,26 @@ static void names_the_migration_that_is_missing(void **state)
     struct kit *kit = *state;
     struct error err;
     assert_false(check_migrations(kit, &err));
-    assert_string_equal(err.text, "migrations/004_ingest.sql is not applied: table ingest_offsets "
-                                  "is missing; run scripts/migrate");
+    assert_string_equal(err.text,
+                        "migrations/004_ingest.sql is not applied: table ingest_offsets "
+                        "is missing; run scripts/migrate (installed: core-service-migrate)");
     assert_true(kit_apply(kit, "004_ingest.sql", &err));
     assert_false(check_migrations(kit, &err));
-    assert_string_equal(err.text, "migrations/005_rule_generations.sql is not applied: table "
-                                  "rule_generations is missing; run scripts/migrate");
+    assert_string_equal(
+        err.text,
+        "migrations/005_rule_generations.sql is not applied: table "
+        "rule_generations is missing; run scripts/migrate (installed: core-service-migrate)");
     assert_true(kit_apply(kit, "005_rule_generations.sql", &err));
     assert_false(check_migrations(kit, &err));
     assert_string_equal(err.text, "migrations/006_ledger.sql is not applied: column "
-                                  "ingest_offsets.max_sequence is missing; run scripts/migrate");
+                                  "ingest_offsets.max_sequence is missing; run scripts/migrate "
+                                  "(installed: core-service-migrate)");
     assert_true(kit_apply(kit, "006_ledger.sql", &err));
     assert_false(check_migrations(kit, &err));
-    assert_string_equal(err.text, "migrations/009_ingest_marks.sql is not applied: column "
-                                  "ingest_offsets.marks is missing; run scripts/migrate");
+    assert_string_equal(
+        err.text,
+        "migrations/009_ingest_marks.sql is not applied: column "
+        "ingest_offsets.marks is missing; run scripts/migrate (installed: core-service-migrate)");
     assert_true(kit_apply(kit, "009_ingest_marks.sql", &err));
     if (!check_migrations(kit, &err))
         fail_msg("%s", err.text);

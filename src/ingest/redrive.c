@@ -379,7 +379,8 @@ static void refused(struct redrive *redrive, const struct write_result *result)
     } else if (is_about_the_table(result)) {
         struct error err = result->failure.err;
         error_context(&err, strcmp(result->failure.sqlstate, "42883") == 0
-                                ? "not all migrations are applied (scripts/migrate)"
+                                ? "not all migrations are applied (scripts/migrate, installed as "
+                                  "core-service-migrate)"
                                 : "the table refuses every row");
         end(redrive, &err);
     } else if (range.to - range.from > 1) {

@@ -46,6 +46,7 @@ static const struct requirement requirements[] = {
 };
 
 #define N_REQUIREMENTS (sizeof requirements / sizeof requirements[0])
+#define HOW_TO_MIGRATE "run scripts/migrate (installed: core-service-migrate)"
 #define MOVE_FILE      "004_ingest.sql"
 
 static const char *const own_tables[] = {
@@ -381,18 +382,16 @@ bool schema_check_migrations(const struct schema *schema, struct error *err)
         const struct live_table *table = schema_table(schema, need->table);
         if (!table)
             return error_set(err,
-                             "migrations/%s is not applied: table %s is missing; run "
-                             "scripts/migrate",
+                             "migrations/%s is not applied: table %s is missing; " HOW_TO_MIGRATE,
                              need->file, need->table);
         if (!schema_column(table, need->column))
-            return error_set(err,
-                             "migrations/%s is not applied: column %s.%s is missing; run "
-                             "scripts/migrate",
-                             need->file, need->table, need->column);
+            return error_set(
+                err, "migrations/%s is not applied: column %s.%s is missing; " HOW_TO_MIGRATE,
+                need->file, need->table, need->column);
     }
     if (!schema->has_move_offsets)
         return error_set(err,
                          "migrations/" MOVE_FILE " is not applied: function ingest_move_offsets is "
-                         "missing; run scripts/migrate");
+                         "missing; " HOW_TO_MIGRATE);
     return true;
 }

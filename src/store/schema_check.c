@@ -3,7 +3,7 @@
 #include "base/buffer.h"
 #include "store/schema_private.h"
 
-#define MIGRATE_HINT "; scripts/migrate applies what is missing"
+#define MIGRATE_HINT "; scripts/migrate applies what is missing (installed: core-service-migrate)"
 
 static const char *key_name(const struct table_def *table, size_t place)
 {
