@@ -28,8 +28,9 @@ local function read_arguments()
       os.exit(2)
     end
   end
+  options.all = not wanted[1] or wanted[MEMORY]
   return options, function(measure)
-    return not wanted[1] or wanted[MEMORY] or wanted[measure.name] or wanted[measure.group]
+    return options.all or wanted[measure.name] or wanted[measure.group]
   end
 end
 
@@ -141,8 +142,10 @@ local function main()
     results[#results + 1] = judge(measure, run(place, measure, rounds))
     report.say(results[#results])
   end
-  results[#results + 1] = memory(place)
-  report.say(results[#results])
+  if options.all then -- the peak of a part says nothing of the whole
+    results[#results + 1] = memory(place)
+    report.say(results[#results])
+  end
   report.save(results, {
     command = "scripts/bench " .. table.concat(arg, " "), rounds = rounds, save = options.save,
     seconds = wait.now() - progress.began,
