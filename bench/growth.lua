@@ -30,10 +30,15 @@ local function fill(database, rows, seconds)
   local each = rows / #SYMBOLS
   local history = HISTORY:format(each, seconds, each)
   local symbols = "unnest('{" .. table.concat(SYMBOLS, ",") .. "}'::text[]) symbol"
+  -- Its index is made afterwards: a third less time.
+  database:exec "DROP INDEX idx_market_klines_symbol_sequence"
   database:exec(([[
     INSERT INTO market_klines (time, symbol, open, high, low, close, volume, sequence)
       SELECT time, symbol, 50000.5, 50100.25, 49900.75, 50050.5, 10.125, n
       FROM %s CROSS JOIN LATERAL %s]]):format(history, symbols))
+  database:exec [[
+    CREATE INDEX idx_market_klines_symbol_sequence ON market_klines (symbol, sequence)
+      WHERE sequence IS NOT NULL]]
   database:exec(([[
     INSERT INTO sequence_ranges
       SELECT 'market_klines', symbol, day, low, high, first, last
