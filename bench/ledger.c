@@ -76,7 +76,7 @@ int main(int argc, char **argv)
         int64_t began_us = clock_monotonic_us();
         reduce_range(&batch, 0, size, &arena, &reduced);
         int64_t reduced_us = clock_monotonic_us();
-        ledger_compute(ledger, &batch, 0, size, &reduced, &arena, &cut);
+        ledger_compute(ledger, &batch, 0, size, &reduced, NULL, &arena, &cut);
         ledger_us += clock_monotonic_us() - reduced_us;
         reduce_us += reduced_us - began_us;
         ledger_committed(ledger, &cut, NULL); /* from the second round on it knows the series */

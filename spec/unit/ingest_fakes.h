@@ -79,7 +79,8 @@ static struct fake_db {
     size_t n_written; /* rows that reached a table, also those that were updated */
     size_t n_commits;
     size_t n_resets;
-    size_t n_hanging; /* writes that wait for a reset */
+    size_t n_prepared; /* batches that had been made ready while another was written */
+    size_t n_hanging;  /* writes that wait for a reset */
     uint64_t lsn;
 } db = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
@@ -92,6 +93,8 @@ struct writer {
     void *arg;
     bool ready;
     bool has_schema;
+    const struct write_batch *prepared;
+    uint64_t prepared_print;
     bool hanging; /* under the lock of `db` */
     enum fake_work work;
     const struct write_batch *batch;
@@ -379,11 +382,40 @@ static inline bool fake_start(struct writer *writer, enum fake_work work, void *
     return true;
 }
 
+/* What a batch says, as one number. */
+static inline uint64_t fake_fingerprint(const struct write_batch *batch)
+{
+    uint64_t print = batch->n_rejections;
+    for (size_t i = 0; i < batch->n_offsets; i++) {
+        const struct offset_move *move = &batch->offsets[i];
+        print = print * 31 + (uint64_t)move->from;
+        print = print * 31 + (uint64_t)move->to;
+        print = print * 31 + (uint64_t)move->progress.max_sequence;
+    }
+    for (size_t i = 0; i < batch->n_tables; i++)
+        print = print * 31 + batch->tables[i].n_rows;
+    return print;
+}
+
+void writer_prepare(struct writer *writer, const struct write_batch *batch)
+{
+    assert_true(!batch || (writer->has_schema && batch->n_numbers == 0));
+    writer->prepared = batch;
+    writer->prepared_print = batch ? fake_fingerprint(batch) : 0;
+}
+
 bool writer_submit(struct writer *writer, const struct write_batch *batch,
                    void (*done)(const struct write_result *result, void *arg), void *arg)
 {
     assert_true(writer->has_schema);
     assert_string_equal(batch->group_id, GROUP);
+    if (writer->prepared == batch) {
+        assert_true(fake_fingerprint(batch) == writer->prepared_print);
+        pthread_mutex_lock(&db.lock);
+        db.n_prepared++;
+        pthread_mutex_unlock(&db.lock);
+    }
+    writer->prepared = NULL;
     writer->batch = batch;
     writer->batch_done = done;
     return fake_start(writer, FAKE_BATCH, arg);
@@ -693,6 +725,7 @@ static inline void db_clear(void)
     db.n_faults = 0;
     db.refused_table[0] = '\0';
     db.n_rows = db.n_offsets = db.n_rejected = db.n_written = db.n_commits = db.n_resets = 0;
+    db.n_prepared = 0;
     pthread_mutex_unlock(&db.lock);
 }
 

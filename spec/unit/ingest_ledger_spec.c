@@ -164,7 +164,7 @@ static void model_take_run(struct model *model, const struct series_run *run)
         *max = run->to;
 }
 
-/* As ledger_send() orders the statements. */
+/* As ledger_encode() orders the statements. */
 static void model_take(struct model *model, const struct ledger_update *update)
 {
     struct series_run *runs = memory_alloc((update->n_runs + 1) * sizeof(*runs));
@@ -239,7 +239,7 @@ static void store(struct site *site, size_t from, size_t to)
     struct ledger_cut cut;
     arena_reset(&site->arena);
     reduce_range(&site->batch, from, to, &site->arena, &reduced);
-    ledger_compute(site->ledger, &site->batch, from, to, &reduced, &site->arena, &cut);
+    ledger_compute(site->ledger, &site->batch, from, to, &reduced, NULL, &site->arena, &cut);
     model_take(&site->model, &cut.update);
     for (size_t i = 0; i < cut.n_partitions; i++)
         site->model.regressions += (int64_t)cut.regressions[i].count;
@@ -420,7 +420,7 @@ static void says_nothing_of_rows_without_a_series_or_a_number(void **state)
     accept(&site.batch, &site.partitions[0], &global_stream, "A", -1, 0);
     accept(&site.batch, &site.partitions[0], &plain_stream, "A", 7, 0);
     reduce_range(&site.batch, 0, 4, &site.arena, &reduced);
-    ledger_compute(site.ledger, &site.batch, 0, 4, &reduced, &site.arena, &cut);
+    ledger_compute(site.ledger, &site.batch, 0, 4, &reduced, NULL, &site.arena, &cut);
     assert_int_equal(cut.update.n_ranges + cut.update.n_places + cut.update.n_gaps, 0);
     site_close(&site);
 }
@@ -592,7 +592,7 @@ static void parts_ranges_by_day_and_by_distance(void **state)
         accept(&site.batch, &site.partitions[0], &global_stream, "A", rows[i].sequence,
                rows[i].time_ms);
     reduce_range(&site.batch, 0, 6, &site.arena, &reduced);
-    ledger_compute(site.ledger, &site.batch, 0, 6, &reduced, &site.arena, &cut);
+    ledger_compute(site.ledger, &site.batch, 0, 6, &reduced, NULL, &site.arena, &cut);
     /* Day 0 holds 10..12; 21 is behind day -1's 20; 1000000 is far away. */
     assert_int_equal(cut.update.n_ranges, 5);
     int64_t found[5][3];

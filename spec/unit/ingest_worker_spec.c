@@ -48,6 +48,7 @@ static void wait_for_all(void)
 static int open_all(void **state)
 {
     (void)state;
+    setenv("MARKET_CONSUMER_BATCH_SIZE", "25", 1); /* so that batches follow on each other */
     kafka_start();
     kafka_topic("things", 3);
     kafka_topic("others", 1);
@@ -79,6 +80,12 @@ static void stores_every_message_and_moves_the_offsets(void **state)
     assert_int_equal(db_count(n_written), 1000);
     check_value("t_things", "key-0", "value-0");
     check_value("t_things", "key-999", "value-999");
+}
+
+static void makes_a_full_batch_ready_while_the_one_before_it_is_written(void **state)
+{
+    (void)state;
+    assert_true(db_count(n_prepared) > 0);
 }
 
 static void becomes_ready(void **state)
@@ -302,6 +309,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(stores_every_message_and_moves_the_offsets),
+        cmocka_unit_test(makes_a_full_batch_ready_while_the_one_before_it_is_written),
         cmocka_unit_test(becomes_ready),
         cmocka_unit_test(keeps_the_newer_row_of_a_key),
         cmocka_unit_test(counts_what_a_rule_skips),

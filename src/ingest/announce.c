@@ -38,12 +38,15 @@ static void on_flushed(bool ok, uint64_t flushed_lsn, uint64_t insert_lsn, void 
         consumer_commit(announce->consumer, announce->partitions);
 }
 
+bool announce_is_due(const struct announce *announce, int64_t now_ms)
+{
+    return !announce->asking && now_ms >= announce->next_ms && has_news(announce->partitions);
+}
+
 void announce_step(struct announce *announce, int64_t now_ms)
 {
-    if (announce->asking || now_ms < announce->next_ms || !has_news(announce->partitions) ||
-        !writer_is_ready(announce->writer))
-        return;
-    if (writer_read_flushed(announce->writer, on_flushed, announce)) {
+    if (announce_is_due(announce, now_ms) && writer_is_ready(announce->writer) &&
+        writer_read_flushed(announce->writer, on_flushed, announce)) {
         announce->asking = true;
         announce->next_ms = now_ms + INTERVAL_MS;
     }

@@ -19,6 +19,8 @@ struct announce {
     uint64_t lsn; /* `flushing` of the partitions survives a crash once this is flushed */
 };
 
+/* It waits for the writer. */
+bool announce_is_due(const struct announce *announce, int64_t now_ms);
 /* When something is due and the writer is free. */
 void announce_step(struct announce *announce, int64_t now_ms);
 /* Everything that is stored, flushed or not: at a clean stop. */

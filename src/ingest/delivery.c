@@ -7,7 +7,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "ingest/numbers.h"
-#include "ingest/reduce.h"
+#include "ingest/outgoing.h"
 #include "ingest/refusal.h"
 #include "ingest/witness.h"
 
@@ -64,12 +64,10 @@ struct delivery {
     struct suspect suspect;
     struct witnesses witnesses;
 
-    struct arena arena; /* of what is being sent */
-    struct reduced reduced;
-    struct ledger_cut cut;
-    struct write_rows rehearsed;
-    struct write_batch write;
-    bool prepared; /* `write` is the present step */
+    struct outgoing writes[2];
+    struct outgoing *present; /* what is being sent */
+    struct outgoing *next;    /* and what is made ready behind it, if it has a batch */
+    bool prepared;            /* `present` is the present step */
     struct partition_offset *asked;
     int64_t sent_us;
 
@@ -97,6 +95,8 @@ struct delivery *delivery_new(struct writer *writer, const char *group_id, struc
     delivery->ledger = ledger;
     delivery->events = *events;
     delivery->arg = arg;
+    delivery->present = &delivery->writes[0];
+    delivery->next = &delivery->writes[1];
     return delivery;
 }
 
@@ -105,7 +105,8 @@ void delivery_free(struct delivery *delivery)
     if (!delivery)
         return;
     witnesses_free(&delivery->witnesses);
-    arena_free(&delivery->arena);
+    outgoing_free(&delivery->writes[0]);
+    outgoing_free(&delivery->writes[1]);
     free(delivery);
 }
 
@@ -134,15 +135,25 @@ void delivery_begin(struct delivery *delivery, struct batch *batch)
     refusal_begin(&delivery->plan, batch->n_entries);
 }
 
+void delivery_forget_next(struct delivery *delivery)
+{
+    if (!delivery->next->batch)
+        return;
+    outgoing_clear(delivery->next);
+    writer_prepare(delivery->writer, NULL);
+}
+
 static void end(struct delivery *delivery)
 {
     set_state(delivery, DELIVERY_IDLE);
+    delivery_forget_next(delivery);
     delivery->batch = NULL;
     went_well(delivery);
 }
 
 void delivery_abandon(struct delivery *delivery)
 {
+    delivery_forget_next(delivery);
     if (delivery->state == DELIVERY_WRITING || delivery->state == DELIVERY_ASKING)
         delivery->abandoned = true;
     else if (delivery->state != DELIVERY_IDLE)
@@ -207,71 +218,18 @@ static const struct row *find_other(struct delivery *delivery, size_t n)
     return row;
 }
 
-static void on_rehearsal_number(int64_t first, void *arg)
-{
-    struct delivery *delivery = arg;
-    const struct row **rows = arena_alloc(&delivery->arena, sizeof(*rows));
-    rows[0] = numbers_copy_row(delivery->rehearsed.rows[0], first, &delivery->arena);
-    delivery->rehearsed.rows = rows;
-}
-
-/* A write of one row that is rolled back. False when there is no row. */
 static bool prepare_rehearsal(struct delivery *delivery, const struct row *row)
 {
-    if (!row)
-        return false;
-    const struct row **rows = arena_alloc(&delivery->arena, sizeof(*rows));
-    rows[0] = row;
-    delivery->rehearsed = (struct write_rows){row->table, rows, 1};
-    delivery->write = (struct write_batch){.group_id = delivery->group_id,
-                                           .tables = &delivery->rehearsed,
-                                           .n_tables = 1,
-                                           .rehearse = true};
-    if (delivery->suspect.part->stream->sequence_from_tracker) {
-        delivery->write.n_numbers = 1;
-        delivery->write.on_numbers = on_rehearsal_number;
-        delivery->write.numbers_arg = delivery;
-    }
-    return true;
+    if (row)
+        outgoing_rehearse(delivery->present, delivery->group_id, row,
+                          delivery->suspect.part->stream->sequence_from_tracker);
+    return row != NULL;
 }
 
-/* Fills in what the present run of entries comes to. */
-static void fill_write(struct delivery *delivery)
-{
-    struct reduced *reduced = &delivery->reduced;
-    struct write_batch *write = &delivery->write;
-    reduce_range(delivery->batch, delivery->plan.from, delivery->plan.to, &delivery->arena,
-                 reduced);
-    ledger_compute(delivery->ledger, delivery->batch, delivery->plan.from, delivery->plan.to,
-                   reduced, &delivery->arena, &delivery->cut);
-    write->tables = reduced->tables;
-    write->n_tables = reduced->n_tables;
-    write->offsets = reduced->offsets;
-    write->n_offsets = reduced->n_offsets;
-    write->rejections = reduced->rejections;
-    write->n_rejections = reduced->n_rejections;
-    write->ledger = &delivery->cut.update;
-}
-
-/* Which row wins and what the ledger records follow from the numbers. */
-static void on_numbers(int64_t first, void *arg)
-{
-    struct delivery *delivery = arg;
-    numbers_give(delivery->batch, delivery->plan.from, delivery->plan.to, first);
-    fill_write(delivery);
-}
-
-/* False when there is nothing to be stored in this run. What is still to be numbered is filled in
- * again by on_numbers(); until then offsets and tables are there for when something goes wrong. */
 static bool prepare_write(struct delivery *delivery)
 {
-    size_t n_numbers = numbers_count(delivery->batch, delivery->plan.from, delivery->plan.to);
-    delivery->write = (struct write_batch){.group_id = delivery->group_id,
-                                           .n_numbers = n_numbers,
-                                           .on_numbers = on_numbers,
-                                           .numbers_arg = delivery};
-    fill_write(delivery);
-    return delivery->reduced.n_offsets > 0;
+    return outgoing_make(delivery->present, delivery->group_id, delivery->ledger, delivery->batch,
+                         delivery->plan.from, delivery->plan.to, NULL);
 }
 
 static void reject_suspect(struct delivery *delivery)
@@ -301,7 +259,6 @@ static void hold_suspect(struct delivery *delivery)
 static bool prepare(struct delivery *delivery)
 {
     for (;;) {
-        arena_reset(&delivery->arena);
         switch (delivery->plan.step) {
         case REFUSAL_WRITE:
         case REFUSAL_AGAIN:
@@ -353,8 +310,8 @@ static void retry_later(struct delivery *delivery, const char *sqlstate, const s
 
 static void keep_witnesses(struct delivery *delivery)
 {
-    for (size_t i = 0; i < delivery->reduced.n_tables; i++) {
-        const struct write_rows *table = &delivery->reduced.tables[i];
+    for (size_t i = 0; i < delivery->present->reduced.n_tables; i++) {
+        const struct write_rows *table = &delivery->present->reduced.tables[i];
         witnesses_keep(&delivery->witnesses, table->rows[table->n_rows - 1]);
     }
 }
@@ -364,18 +321,30 @@ static bool is_writing(const struct refusal *plan)
     return plan->step == REFUSAL_WRITE || plan->step == REFUSAL_AGAIN;
 }
 
-/* `found` NULL: PostgreSQL's answer was lost. */
+/* PostgreSQL holds the entries of the present step. `found` NULL: its answer was lost. */
+static void take_stored(struct delivery *delivery, const struct ledger_found *found)
+{
+    const struct reduced *reduced = &delivery->present->reduced;
+    for (size_t i = 0; i < reduced->n_offsets; i++)
+        reduced->partitions[i]->stored = reduced->offsets[i].to;
+    ledger_committed(delivery->ledger, &delivery->present->cut, found);
+}
+
+static void tell_stored(struct delivery *delivery, int64_t write_us)
+{
+    const struct outgoing *present = delivery->present;
+    counts_stored(delivery->counts, present->batch, present->from, present->to, &present->reduced,
+                  write_us);
+    keep_witnesses(delivery);
+    delivery->events.on_stored(present->reduced.partitions, present->reduced.n_offsets,
+                               delivery->arg);
+}
+
 static void step_passed(struct delivery *delivery, const struct ledger_found *found)
 {
     if (is_writing(&delivery->plan)) {
-        const struct reduced *reduced = &delivery->reduced;
-        for (size_t i = 0; i < reduced->n_offsets; i++)
-            reduced->partitions[i]->stored = reduced->offsets[i].to;
-        ledger_committed(delivery->ledger, &delivery->cut, found);
-        counts_stored(delivery->counts, delivery->batch, delivery->plan.from, delivery->plan.to,
-                      reduced, clock_monotonic_us() - delivery->sent_us);
-        keep_witnesses(delivery);
-        delivery->events.on_stored(reduced->partitions, reduced->n_offsets, delivery->arg);
+        take_stored(delivery, found);
+        tell_stored(delivery, clock_monotonic_us() - delivery->sent_us);
     }
     refusal_tell(&delivery->plan, REFUSAL_PASSED);
 }
@@ -384,7 +353,7 @@ static void step_refused(struct delivery *delivery, const struct write_result *r
 {
     struct refusal *plan = &delivery->plan;
     if (is_writing(plan) && plan->to - plan->from == 1) {
-        const struct table_def *table = delivery->write.tables[result->table].table;
+        const struct table_def *table = delivery->present->write.tables[result->table].table;
         struct suspect *suspect = &delivery->suspect;
         suspect->table = table;
         suspect->part = part_of_table(&delivery->batch->entries[plan->from], table);
@@ -403,7 +372,7 @@ static void on_refused(struct delivery *delivery, const struct write_result *res
               failure->sqlstate, failure->err.text);
 
     /* What none of the tables refused is the service's own trouble: no message is at fault. */
-    bool of_a_table = result->table < delivery->write.n_tables;
+    bool of_a_table = result->table < delivery->present->write.n_tables;
     bool can_halve = class == SQLSTATE_HALVE && delivery->plan.to - delivery->plan.from > 1;
     if (class == SQLSTATE_RETRY || (!of_a_table && !can_halve)) {
         retry_later(delivery, failure->sqlstate, &failure->err);
@@ -425,7 +394,54 @@ static void on_lost(struct delivery *delivery, const struct write_result *result
     counts_retry(delivery->counts, "");
     error_set(&delivery->trouble, "the connection was lost while writing: %s",
               result->failure.err.text);
-    set_state(delivery, delivery->write.rehearse ? DELIVERY_READY : DELIVERY_UNSURE);
+    set_state(delivery, delivery->present->write.rehearse ? DELIVERY_READY : DELIVERY_UNSURE);
+}
+
+static void on_written(const struct write_result *result, void *arg);
+
+static bool submit(struct delivery *delivery, const struct outgoing *out)
+{
+    if (!writer_submit(delivery->writer, &out->write, on_written, delivery))
+        return false;
+    delivery->sent_us = clock_monotonic_us();
+    return true;
+}
+
+/* Before the batch that has been stored is accounted for: PostgreSQL is idle meanwhile. */
+static bool send_next(struct delivery *delivery)
+{
+    return delivery->next->batch && outgoing_is_current(delivery->next) &&
+           submit(delivery, delivery->next);
+}
+
+/* The next batch, which has been sent, takes the place of the present one. */
+static void go_on_with_next(struct delivery *delivery)
+{
+    struct outgoing *done = delivery->present;
+    delivery->present = delivery->next;
+    delivery->next = done;
+    outgoing_clear(done);
+    delivery->batch = delivery->present->batch;
+    delivery->prepared = true;
+    refusal_begin(&delivery->plan, delivery->batch->n_entries);
+    delivery->events.on_finished(delivery->arg);
+}
+
+static void on_committed(struct delivery *delivery, const struct ledger_found *found)
+{
+    went_well(delivery);
+    int64_t write_us = clock_monotonic_us() - delivery->sent_us;
+    bool stored = is_writing(&delivery->plan);
+    if (stored)
+        take_stored(delivery, found);
+    bool goes_on = send_next(delivery);
+    if (stored)
+        tell_stored(delivery, write_us);
+    refusal_tell(&delivery->plan, REFUSAL_PASSED);
+    if (goes_on)
+        go_on_with_next(delivery);
+    else
+        set_state(delivery, DELIVERY_READY);
 }
 
 static void on_written(const struct write_result *result, void *arg)
@@ -437,9 +453,7 @@ static void on_written(const struct write_result *result, void *arg)
             step_passed(delivery, &result->found);
         end(delivery);
     } else if (result->outcome == WRITE_COMMITTED) {
-        went_well(delivery);
-        step_passed(delivery, &result->found);
-        set_state(delivery, DELIVERY_READY);
+        on_committed(delivery, &result->found);
     } else if (result->outcome == WRITE_SWAPPED) {
         on_swapped(delivery);
     } else if (result->outcome == WRITE_LOST) {
@@ -447,6 +461,7 @@ static void on_written(const struct write_result *result, void *arg)
     } else {
         on_refused(delivery, result);
     }
+    delivery_forget_next(delivery); /* it has been sent, or what it follows on did not happen */
     delivery->events.on_progress(delivery->arg);
 }
 
@@ -457,7 +472,7 @@ enum place { PLACE_BEFORE, PLACE_AFTER, PLACE_ELSEWHERE };
 /* Where PostgreSQL's offsets are, seen from the write that was lost: they moved all or none. */
 static enum place compare_asked(const struct delivery *delivery)
 {
-    const struct reduced *reduced = &delivery->reduced;
+    const struct reduced *reduced = &delivery->present->reduced;
     bool before = true, after = true;
     for (size_t i = 0; i < reduced->n_offsets; i++) {
         const struct partition_offset *found = &delivery->asked[i];
@@ -496,8 +511,9 @@ static void on_asked(bool ok, const struct error *err, void *arg)
 
 static void ask(struct delivery *delivery)
 {
-    const struct reduced *reduced = &delivery->reduced;
-    delivery->asked = arena_alloc(&delivery->arena, reduced->n_offsets * sizeof(*delivery->asked));
+    const struct reduced *reduced = &delivery->present->reduced;
+    delivery->asked =
+        arena_alloc(&delivery->present->arena, reduced->n_offsets * sizeof(*delivery->asked));
     for (size_t i = 0; i < reduced->n_offsets; i++)
         delivery->asked[i] = (struct partition_offset){.topic = reduced->offsets[i].topic,
                                                        .partition = reduced->offsets[i].partition};
@@ -516,10 +532,8 @@ static void send(struct delivery *delivery)
         return;
     }
     delivery->prepared = true;
-    if (writer_submit(delivery->writer, &delivery->write, on_written, delivery)) {
-        delivery->sent_us = clock_monotonic_us();
+    if (submit(delivery, delivery->present))
         set_state(delivery, DELIVERY_WRITING);
-    }
 }
 
 void delivery_step(struct delivery *delivery, int64_t now_ms)
@@ -532,4 +546,25 @@ void delivery_step(struct delivery *delivery, int64_t now_ms)
         ask(delivery);
     if (delivery->state == DELIVERY_READY)
         send(delivery);
+}
+
+/* Only a batch that is written as a whole has one behind it: of what is cut in pieces nobody knows
+ * what will have been stored at the end. */
+static bool may_prepare_next(const struct delivery *delivery)
+{
+    const struct refusal *plan = &delivery->plan;
+    return delivery->state == DELIVERY_WRITING && !delivery->abandoned && !delivery->next->batch &&
+           plan->step == REFUSAL_WRITE && plan->from == 0 &&
+           plan->to == delivery->batch->n_entries && delivery->present->write.n_numbers == 0;
+}
+
+void delivery_prepare_next(struct delivery *delivery, struct batch *batch)
+{
+    if (!may_prepare_next(delivery) || numbers_count(batch, 0, batch->n_entries) > 0)
+        return;
+    if (outgoing_make(delivery->next, delivery->group_id, delivery->ledger, batch, 0,
+                      batch->n_entries, delivery->present))
+        writer_prepare(delivery->writer, &delivery->next->write);
+    else
+        outgoing_clear(delivery->next);
 }

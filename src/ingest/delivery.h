@@ -27,7 +27,8 @@ struct refused_table {
 };
 
 struct delivery_events {
-    /* The batch is dealt with: stored, rejected, or entries of it dropped. */
+    /* The batch is dealt with: stored, rejected, or entries of it dropped. The delivery is idle, or
+     * at the batch that was made ready behind it. */
     void (*on_finished)(void *arg);
     /* Another worker has moved the offsets: the batch is given up, offsets must be read again. */
     void (*on_swapped)(void *arg);
@@ -52,6 +53,12 @@ bool delivery_is_idle(const struct delivery *delivery);
 /* Takes on a batch with at least one entry; it must stay until on_finished or on_swapped, or until
  * it is idle after delivery_abandon. Only when idle. */
 void delivery_begin(struct delivery *delivery, struct batch *batch);
+/* While a batch is written: makes the one behind it ready, which is sent as soon as the first is
+ * committed, and then is the one that was begun (on_finished is told of the first, and the delivery
+ * stays busy). Nothing happens where that cannot be; until then the batch is still the caller's. */
+void delivery_prepare_next(struct delivery *delivery, struct batch *batch);
+/* Takes that back. */
+void delivery_forget_next(struct delivery *delivery);
 /* Does what can be done now; calls no event but on_finished, on_swapped and on_held. */
 void delivery_step(struct delivery *delivery, int64_t now_ms);
 /* Gives the batch up; a write in flight is waited for (writer_reset ends it), and counted. No event

@@ -310,18 +310,37 @@ static void list_places(const struct ledger *ledger, const struct cut *cut,
     }
 }
 
-void ledger_compute(const struct ledger *ledger, const struct batch *batch, size_t from, size_t to,
-                    struct reduced *reduced, struct arena *arena, struct ledger_cut *out)
+/* Where a partition stands once `before`, if there is one, is committed. */
+static const struct progress *progress_after(const struct ledger_cut *before,
+                                             const struct partition *partition)
 {
-    struct cut cut = {.arena = arena};
-    *out = (struct ledger_cut){.partitions = reduced->partitions,
-                               .offsets = reduced->offsets,
-                               .n_partitions = reduced->n_offsets};
-    out->regressions = arena_alloc(arena, reduced->n_offsets * sizeof(*out->regressions));
-    for (size_t i = 0; i < reduced->n_offsets; i++) {
-        reduced->offsets[i].progress = reduced->partitions[i]->progress;
+    for (size_t i = 0; before && i < before->n_partitions; i++)
+        if (before->partitions[i] == partition)
+            return &before->offsets[i].progress;
+    return &partition->progress;
+}
+
+static void begin_cut(struct reduced *reduced, const struct ledger_cut *before, struct arena *arena,
+                      struct ledger_cut *out)
+{
+    size_t n = reduced->n_offsets;
+    *out = (struct ledger_cut){
+        .partitions = reduced->partitions, .offsets = reduced->offsets, .n_partitions = n};
+    out->begun = arena_alloc(arena, n * sizeof(*out->begun));
+    out->regressions = arena_alloc(arena, n * sizeof(*out->regressions));
+    for (size_t i = 0; i < n; i++) {
+        out->begun[i] = *progress_after(before, reduced->partitions[i]);
+        reduced->offsets[i].progress = out->begun[i];
         out->regressions[i] = (struct regression){0};
     }
+}
+
+void ledger_compute(const struct ledger *ledger, const struct batch *batch, size_t from, size_t to,
+                    struct reduced *reduced, const struct ledger_cut *before, struct arena *arena,
+                    struct ledger_cut *out)
+{
+    struct cut cut = {.arena = arena};
+    begin_cut(reduced, before, arena, out);
     size_t at = 0;
     for (size_t i = from; i < to; i++) {
         const struct entry *entry = &batch->entries[i];
@@ -334,6 +353,22 @@ void ledger_compute(const struct ledger *ledger, const struct batch *batch, size
     }
     cut_close(&cut, &out->update);
     list_places(ledger, &cut, &out->update);
+}
+
+static bool is_same_progress(const struct progress *a, const struct progress *b)
+{
+    return a->has_max == b->has_max && (!a->has_max || a->max_sequence == b->max_sequence) &&
+           a->has_clear == b->has_clear && (!a->has_clear || a->clear_to == b->clear_to) &&
+           a->hole == b->hole && strcmp(a->hole_table, b->hole_table) == 0 &&
+           strcmp(a->hole_series, b->hole_series) == 0;
+}
+
+bool ledger_is_current(const struct ledger_cut *cut)
+{
+    for (size_t i = 0; i < cut->n_partitions; i++)
+        if (!is_same_progress(&cut->begun[i], &cut->partitions[i]->progress))
+            return false;
+    return true;
 }
 
 /* ---- once it is committed ---- */

@@ -4,6 +4,7 @@
 #ifndef INGEST_LEDGER_H
 #define INGEST_LEDGER_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "base/arena.h"
@@ -25,6 +26,7 @@ struct ledger_cut {
     struct ledger_update update;
     struct partition *const *partitions; /* those of `reduced` */
     const struct offset_move *offsets;
+    struct progress *begun; /* of the partitions, before these entries */
     struct regression *regressions;
     size_t n_partitions;
 };
@@ -35,9 +37,13 @@ void ledger_free(struct ledger *ledger);
 void ledger_forget(struct ledger *ledger);
 
 /* Entries [from, to) of the batch, reduced as `reduced`: fills `progress` of its offsets, and *cut.
- * All memory comes from `arena`. Nothing is changed yet. */
+ * They follow on what is committed; or on `before`, which is not yet. All memory comes from
+ * `arena`. Nothing is changed yet. */
 void ledger_compute(const struct ledger *ledger, const struct batch *batch, size_t from, size_t to,
-                    struct reduced *reduced, struct arena *arena, struct ledger_cut *cut);
+                    struct reduced *reduced, const struct ledger_cut *before, struct arena *arena,
+                    struct ledger_cut *cut);
+/* The partitions have come to where the cut begins. */
+bool ledger_is_current(const struct ledger_cut *cut);
 /* It was committed. `found` is what PostgreSQL said; NULL: the answer was lost. */
 void ledger_committed(struct ledger *ledger, const struct ledger_cut *cut,
                       const struct ledger_found *found);

@@ -194,8 +194,13 @@ static void let_go_step(struct loop *loop, int64_t now_ms)
 static void on_finished(void *arg)
 {
     struct loop *loop = arg;
-    gather_reset(&loop->gather, loop->sending);
+    struct load *done = loop->sending;
+    gather_reset(&loop->gather, done);
     loop->sending = NULL;
+    if (!delivery_is_idle(loop->delivery)) {
+        loop->sending = loop->gathering;
+        loop->gathering = done;
+    }
 }
 
 /* What has been gathered behind the batch hangs in the air: all begins anew. */
@@ -359,7 +364,17 @@ static void recheck_step(struct loop *loop)
 static bool may_send(const struct loop *loop)
 {
     bool checking = loop->state == LOOP_RUNNING && placement_is_checking(loop->placement);
-    return loop->has_schema && delivery_is_idle(loop->delivery) && !checking;
+    return loop->has_schema && !loop->schema && delivery_is_idle(loop->delivery) && !checking;
+}
+
+/* A full batch is made ready while the one before it is written, unless something waits for the
+ * connection between two batches. */
+static void queue_step(struct loop *loop, int64_t now_ms)
+{
+    bool is_wanted = loop->schema || loop->recheck || announce_is_due(&loop->announce, now_ms) ||
+                     quiet_is_due(loop->quiet, now_ms);
+    if (loop->sending && !is_wanted && gather_is_full(&loop->gather, loop->gathering))
+        delivery_prepare_next(loop->delivery, &loop->gathering->batch);
 }
 
 static void flow_step(struct loop *loop, int64_t now_ms)
@@ -379,6 +394,8 @@ static void flow_step(struct loop *loop, int64_t now_ms)
         send_gathered(loop);
         delivery_step(loop->delivery, now_ms);
     }
+    if (loop->state == LOOP_RUNNING)
+        queue_step(loop, now_ms);
     if (gathered == GATHER_MORE ||
         (gathered == GATHER_FULL && loop->gathering->batch.n_entries == 0))
         on_progress(loop);
@@ -454,6 +471,7 @@ static void read_mail(struct loop *loop, int64_t now_ms)
     if (mail.schema) {
         schema_release(loop->schema);
         loop->schema = mail.schema;
+        delivery_forget_next(loop->delivery);
     }
     if (mail.stop && loop->state < LOOP_DRAINING)
         begin_stop(loop, now_ms);

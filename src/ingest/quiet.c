@@ -219,6 +219,12 @@ static void begin(struct quiet *quiet, int64_t now_ms)
     set_state(quiet, QUIET_READING);
 }
 
+bool quiet_is_due(const struct quiet *quiet, int64_t now_ms)
+{
+    return quiet->state == QUIET_READY ||
+           (quiet->state == QUIET_RESTING && now_ms >= quiet->next_ms);
+}
+
 void quiet_step(struct quiet *quiet, int64_t now_ms)
 {
     if (!writer_is_ready(quiet->options.writer))

@@ -8,6 +8,7 @@
 #ifndef INGEST_QUIET_H
 #define INGEST_QUIET_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "ingest/consumer.h"
@@ -29,6 +30,8 @@ struct quiet_options {
 struct quiet *quiet_new(const struct quiet_options *options);
 /* The writer goes first, the consumer later. */
 void quiet_free(struct quiet *quiet);
+/* It waits for the writer. */
+bool quiet_is_due(const struct quiet *quiet, int64_t now_ms);
 /* When something is due and the writer is free. Partitions may come and go in between. */
 void quiet_step(struct quiet *quiet, int64_t now_ms);
 

@@ -4,14 +4,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "store/ledger_send.h"
+#include "base/memory.h"
+#include "store/ledger_encode.h"
 #include "store/params.h"
+#include "store/segment.h"
 
-static bool send_plain(struct connection *connection, const char *sql)
-{
-    const struct statement statement = {.sql = sql};
-    return connection_send(connection, &statement, NULL, NULL);
-}
+#define BATCH_OTHER 16 /* statements that are about no table, at most */
 
 static void add_number(struct buffer *array, bool is_there, int64_t number)
 {
@@ -26,7 +24,7 @@ static struct bytes text_or_null(const char *text)
     return bytes_of_string(*text ? text : NULL);
 }
 
-static bool send_offsets(struct connection *connection, const struct write_batch *batch)
+static void encode_offsets(struct segment *segment, const struct write_batch *batch)
 {
     size_t n = batch->n_offsets;
     struct params params = params_new(9);
@@ -51,14 +49,15 @@ static bool send_offsets(struct connection *connection, const struct write_batch
         array_add_bytes(hole_tables, text_or_null(progress->hole_table));
         array_add_bytes(hole_series, text_or_null(progress->hole_series));
     }
-    return params_send(&params, connection,
-                       "SELECT ledger_move_offsets($1::text, $2::text[], $3::integer[],"
-                       " $4::bigint[], $5::bigint[], $6::bigint[], $7::text[], $8::text[],"
-                       " $9::text[])");
+    segment_add(segment,
+                "SELECT ledger_move_offsets($1::text, $2::text[], $3::integer[],"
+                " $4::bigint[], $5::bigint[], $6::bigint[], $7::text[], $8::text[],"
+                " $9::text[])",
+                &params, NULL, NULL);
 }
 
-static bool send_rows(struct connection *connection, const struct schema *schema,
-                      const struct write_rows *rows, enum upsert_order order)
+static void encode_rows(struct segment *segment, const struct schema *schema,
+                        const struct write_rows *rows, enum upsert_order order)
 {
     const struct table_def *table = rows->table;
     enum value_type *wire_types = NULL;
@@ -70,10 +69,9 @@ static bool send_rows(struct connection *connection, const struct schema *schema
         for (size_t i = 0; i < rows->n_rows; i++)
             array_add_value(array, wire, &rows->rows[i]->values[column]);
     }
-    bool sent = params_send(&params, connection, sql);
+    segment_add(segment, sql, &params, NULL, NULL);
     free(wire_types);
     free(sql);
-    return sent;
 }
 
 #define PLACE "group_id, stream, topic, topic_id, partition, \"offset\""
@@ -98,7 +96,7 @@ static const char rejections_sql[] =
     " r.\"offset\") AND o.payload IS NOT DISTINCT FROM r.payload)"
     " ON CONFLICT DO NOTHING";
 
-static bool send_rejections(struct connection *connection, const struct write_batch *batch)
+static void encode_rejections(struct segment *segment, const struct write_batch *batch)
 {
     static const enum pg_type types[] = {PG_TEXT, PG_TEXT, PG_INT4, PG_INT8, PG_BYTEA, PG_BYTEA,
                                          PG_TEXT, PG_TEXT, PG_TEXT, PG_TEXT, PG_TEXT,  PG_INT8};
@@ -126,10 +124,10 @@ static bool send_rejections(struct connection *connection, const struct write_ba
         else
             array_add_null(array[11]);
     }
-    return params_send(&params, connection, rejections_sql);
+    segment_add(segment, rejections_sql, &params, NULL, NULL);
 }
 
-static bool send_settlements(struct connection *connection, const struct write_batch *batch)
+static void encode_settlements(struct segment *segment, const struct write_batch *batch)
 {
     size_t n = batch->n_settlements;
     struct params params = params_new(6);
@@ -147,12 +145,13 @@ static bool send_settlements(struct connection *connection, const struct write_b
         array_add_bytes(sqlstates, bytes_of_string(settlement->sqlstate));
     }
     params_add_text(&params, batch->rules_hash);
-    return params_send(&params, connection,
-                       "SELECT redrive_settle($1::bigint[], $2::boolean[], $3::text[], $4::text[],"
-                       " $5::text[], $6::text)");
+    segment_add(segment,
+                "SELECT redrive_settle($1::bigint[], $2::boolean[], $3::text[], $4::text[],"
+                " $5::text[], $6::text)",
+                &params, NULL, NULL);
 }
 
-static bool send_healed(struct connection *connection, const struct write_batch *batch)
+static void encode_healed(struct segment *segment, const struct write_batch *batch)
 {
     struct params params = params_new(4);
     struct buffer *tables = params_add_array(&params, PG_TEXT, batch->n_healed);
@@ -167,12 +166,13 @@ static bool send_healed(struct connection *connection, const struct write_batch 
         array_add_int8(sequences, healed->sequence);
         array_add_value(times, VALUE_TIME, &time);
     }
-    return params_send(&params, connection,
-                       "SELECT ledger_heal($1::text[], $2::text[], $3::bigint[]),"
-                       " ledger_widen($1::text[], $2::text[],"
-                       " (SELECT array_agg((u.at AT TIME ZONE 'UTC')::date ORDER BY u.place)"
-                       "  FROM unnest($4::timestamptz[]) WITH ORDINALITY AS u (at, place)),"
-                       " $3::bigint[], $3::bigint[], $4::timestamptz[], $4::timestamptz[])");
+    segment_add(segment,
+                "SELECT ledger_heal($1::text[], $2::text[], $3::bigint[]),"
+                " ledger_widen($1::text[], $2::text[],"
+                " (SELECT array_agg((u.at AT TIME ZONE 'UTC')::date ORDER BY u.place)"
+                "  FROM unnest($4::timestamptz[]) WITH ORDINALITY AS u (at, place)),"
+                " $3::bigint[], $3::bigint[], $4::timestamptz[], $4::timestamptz[])",
+                &params, NULL, NULL);
 }
 
 /* set_config and not SET LOCAL: a segment is a transaction, but no transaction block. */
@@ -187,6 +187,12 @@ static const char reserve_sql[] =
     "UPDATE sequence_tracker SET last_sequence = last_sequence + $1::bigint,"
     " updated_at = CURRENT_TIMESTAMP WHERE id = (SELECT min(id) FROM sequence_tracker)"
     " RETURNING last_sequence";
+
+static bool send_plain(struct connection *connection, const char *sql)
+{
+    const struct statement statement = {.sql = sql};
+    return connection_send(connection, &statement, NULL, NULL);
+}
 
 bool batch_send_reservation(struct connection *connection, const struct write_batch *batch,
                             statement_result_cb on_number, void *arg)
@@ -206,41 +212,60 @@ static const char rehearse_sql[] =
     " RAISE EXCEPTION 'a rehearsal: rolled back on purpose' USING ERRCODE = '" REHEARSED_SQLSTATE
     "'; END $$";
 
-bool batch_send(struct connection *connection, const struct schema *schema,
-                const struct write_batch *batch, size_t *tables, struct ledger_found *found)
+static void encode_plain(struct segment *segment, const char *sql)
 {
-    size_t n = 0;
+    segment_add(segment, sql, NULL, NULL, NULL);
+}
+
+void batch_encode(const struct write_batch *batch, const struct schema *schema,
+                  struct ledger_found *found, struct batch_segment *out)
+{
+    struct segment *segment = &out->statements;
+    batch_segment_clear(out);
+    out->batch = batch;
+    out->tables = memory_alloc((batch->n_tables + BATCH_OTHER) * sizeof *out->tables);
     for (size_t i = 0; i < batch->n_tables + BATCH_OTHER; i++)
-        tables[i] = batch->n_tables;
-    if (batch->n_offsets) {
-        n++;
-        if (!send_offsets(connection, batch))
-            return false;
-    }
-    if (batch->n_settlements) {
-        n++;
-        if (!send_settlements(connection, batch))
-            return false;
-    }
-    if (batch->durable || batch->n_numbers) {
-        n++;
-        if (!send_plain(connection, durable_sql))
-            return false;
-    }
+        out->tables[i] = batch->n_tables;
+    if (batch->n_offsets)
+        encode_offsets(segment, batch);
+    if (batch->n_settlements)
+        encode_settlements(segment, batch);
+    if (batch->durable || batch->n_numbers)
+        encode_plain(segment, durable_sql);
     for (size_t i = 0; i < batch->n_tables; i++) {
         if (!batch->tables[i].n_rows)
             continue;
-        tables[n++] = i;
-        if (!send_rows(connection, schema, &batch->tables[i], batch->order))
-            return false;
+        out->tables[segment->count] = i;
+        encode_rows(segment, schema, &batch->tables[i], batch->order);
     }
-    if (batch->n_rejections && !send_rejections(connection, batch))
-        return false;
-    if (batch->n_healed && !send_healed(connection, batch))
-        return false;
-    if (batch->ledger && !ledger_send(connection, batch->group_id, batch->ledger, found))
-        return false;
-    if (batch->rehearse && !send_plain(connection, rehearse_sql))
-        return false;
-    return !batch->n_numbers || send_plain(connection, "COMMIT");
+    if (batch->n_rejections)
+        encode_rejections(segment, batch);
+    if (batch->n_healed)
+        encode_healed(segment, batch);
+    if (batch->ledger)
+        ledger_encode(batch->ledger, batch->group_id, found, segment);
+    if (batch->rehearse)
+        encode_plain(segment, rehearse_sql);
+    if (batch->n_numbers)
+        encode_plain(segment, "COMMIT");
+}
+
+size_t batch_segment_table(const struct batch_segment *segment, size_t statement)
+{
+    size_t n_tables = segment->batch->n_tables;
+    return statement < n_tables + BATCH_OTHER ? segment->tables[statement] : n_tables;
+}
+
+void batch_segment_clear(struct batch_segment *segment)
+{
+    segment_clear(&segment->statements);
+    free(segment->tables);
+    segment->tables = NULL;
+    segment->batch = NULL;
+}
+
+void batch_segment_free(struct batch_segment *segment)
+{
+    batch_segment_clear(segment);
+    segment_free(&segment->statements);
 }

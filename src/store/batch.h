@@ -6,6 +6,7 @@
 #include <stddef.h>
 
 #include "store/connection.h"
+#include "store/segment.h"
 #include "store/writer.h"
 
 /* SQLSTATE with which a rehearsal that went well ends itself. */
@@ -17,13 +18,19 @@ bool batch_send_reservation(struct connection *connection, const struct write_ba
                             statement_result_cb on_number, void *arg)
     __attribute__((warn_unused_result));
 
-/* Sends everything but the Sync; ends the transaction of a reservation. tables[n] gets, for
- * statement n of the segment, the index into batch->tables, or n_tables when it is about none; it
- * has room for n_tables + BATCH_OTHER. `found` is filled while the segment is answered. False: the
- * connection is not ready. */
-#define BATCH_OTHER 16
-bool batch_send(struct connection *connection, const struct schema *schema,
-                const struct write_batch *batch, size_t *tables, struct ledger_found *found)
-    __attribute__((warn_unused_result));
+/* All of a batch but the Sync; ends the transaction of a reservation. */
+struct batch_segment {
+    const struct write_batch *batch; /* NULL: none */
+    struct segment statements;
+    size_t *tables; /* of each statement: index into batch->tables, n_tables: about none of them */
+};
+
+/* Replaces what `out` had. `found` is filled while the segment is answered. */
+void batch_encode(const struct write_batch *batch, const struct schema *schema,
+                  struct ledger_found *found, struct batch_segment *out);
+/* The index into batch->tables of what statement number `statement` is about, else n_tables. */
+size_t batch_segment_table(const struct batch_segment *segment, size_t statement);
+void batch_segment_clear(struct batch_segment *segment);
+void batch_segment_free(struct batch_segment *segment);
 
 #endif

@@ -26,8 +26,7 @@ struct buffer *params_add_array(struct params *params, enum pg_type element, siz
     return array;
 }
 
-bool params_send_asking(struct params *params, struct connection *connection, const char *sql,
-                        statement_result_cb on_result, void *arg)
+struct statement params_statement(const struct params *params, const char *sql)
 {
     for (int i = 0; i < params->n; i++) {
         if (!params->arrays[i].data)
@@ -36,20 +35,32 @@ bool params_send_asking(struct params *params, struct connection *connection, co
         params->lengths[i] = (int)params->arrays[i].size;
         params->formats[i] = 1;
     }
-    const struct statement statement = {
+    return (struct statement){
         .sql = sql,
         .n_params = params->n,
         .values = params->values,
         .lengths = params->lengths,
         .formats = params->formats,
     };
-    bool sent = connection_send(connection, &statement, on_result, arg);
+}
+
+void params_free(struct params *params)
+{
     for (int i = 0; i < params->capacity; i++)
         buffer_free(&params->arrays[i]);
     free(params->arrays);
     free(params->values);
     free(params->lengths);
     free(params->formats);
+    *params = (struct params){0};
+}
+
+bool params_send_asking(struct params *params, struct connection *connection, const char *sql,
+                        statement_result_cb on_result, void *arg)
+{
+    const struct statement statement = params_statement(params, sql);
+    bool sent = connection_send(connection, &statement, on_result, arg);
+    params_free(params);
     return sent;
 }
 

@@ -24,6 +24,9 @@ struct params params_new(size_t capacity);
 void params_add_text(struct params *params, const char *text);
 /* The array to fill with `n` elements. */
 struct buffer *params_add_array(struct params *params, enum pg_type element, size_t n);
+/* The statement with these parameters, which must stay for as long as it is used. */
+struct statement params_statement(const struct params *params, const char *sql);
+void params_free(struct params *params);
 /* Sends the statement and releases the parameters: libpq has copied them. */
 bool params_send(struct params *params, struct connection *connection, const char *sql)
     __attribute__((warn_unused_result));

@@ -36,7 +36,8 @@ struct writer {
 
     const struct write_batch *batch; /* WORK_BATCH */
     write_done_cb batch_done;
-    size_t *tables; /* statement of the segment -> index into batch->tables */
+    struct batch_segment present; /* of `batch`, once it is sent */
+    struct batch_segment next;    /* of the one that was given to writer_prepare */
     struct ledger_found found;
     bool retried;    /* statements were prepared anew and the batch sent again */
     bool has_number; /* of a batch that takes numbers: there were some; the last of them */
@@ -89,7 +90,8 @@ void writer_free(struct writer *writer)
         return;
     connection_free(writer->connection);
     schema_release(writer->schema);
-    free(writer->tables);
+    batch_segment_free(&writer->present);
+    batch_segment_free(&writer->next);
     free(writer);
 }
 
@@ -114,6 +116,7 @@ void writer_set_schema(struct writer *writer, struct schema *schema)
     schema_hold(schema);
     schema_release(writer->schema);
     writer->schema = schema;
+    batch_segment_clear(&writer->next);
 }
 
 static bool is_free(const struct writer *writer)
@@ -145,6 +148,7 @@ static void end_batch(struct writer *writer, struct write_result *result)
         return;
     result->found = writer->found;
     writer->work = WORK_NONE;
+    batch_segment_clear(&writer->present);
     writer->batch_done(result, writer->arg);
 }
 
@@ -190,17 +194,19 @@ static void on_batch_end(enum segment_outcome outcome, const struct segment_fail
     }
     result.class = sqlstate_classify(failure->sqlstate, failure->constraint);
     result.outcome = outcome_of_failure(batch, &result);
-    if (failure->statement < batch->n_tables + BATCH_OTHER)
-        result.table = writer->tables[failure->statement];
+    result.table = batch_segment_table(&writer->present, failure->statement);
     refuse_batch(writer, &result);
+}
+
+static void encode_batch(struct writer *writer, const struct write_batch *batch,
+                         struct batch_segment *segment)
+{
+    batch_encode(batch, writer->schema, &writer->found, segment);
 }
 
 static bool send_batch(struct writer *writer)
 {
-    const struct write_batch *batch = writer->batch;
-    size_t size = (batch->n_tables + BATCH_OTHER) * sizeof *writer->tables;
-    writer->tables = memory_resize(writer->tables, size);
-    return batch_send(writer->connection, writer->schema, batch, writer->tables, &writer->found) &&
+    return segment_send(&writer->present.statements, writer->connection) &&
            connection_sync(writer->connection, on_batch_end, writer);
 }
 
@@ -251,6 +257,7 @@ static void on_reserved(enum segment_outcome outcome, const struct segment_failu
         refuse_reservation(writer, &none);
     } else {
         batch->on_numbers(writer->last_number - (int64_t)batch->n_numbers + 1, batch->numbers_arg);
+        encode_batch(writer, batch, &writer->present);
         if (send_batch(writer))
             return;
         struct segment_failure unsent = {0};
@@ -270,6 +277,19 @@ static bool start_batch(struct writer *writer)
            connection_sync(writer->connection, on_reserved, writer);
 }
 
+/* What was made for this batch while another one was written, else made now. */
+static void take_segment(struct writer *writer, const struct write_batch *batch)
+{
+    if (writer->next.batch == batch) {
+        struct batch_segment present = writer->present;
+        writer->present = writer->next;
+        writer->next = present;
+    } else {
+        encode_batch(writer, batch, &writer->present);
+    }
+    batch_segment_clear(&writer->next);
+}
+
 bool writer_submit(struct writer *writer, const struct write_batch *batch, write_done_cb done,
                    void *arg)
 {
@@ -279,10 +299,20 @@ bool writer_submit(struct writer *writer, const struct write_batch *batch, write
     writer->batch_done = done;
     writer->arg = arg;
     writer->retried = false;
+    if (!batch->n_numbers)
+        take_segment(writer, batch);
     if (!start_batch(writer))
         return false;
     writer->work = WORK_BATCH;
     return true;
+}
+
+void writer_prepare(struct writer *writer, const struct write_batch *batch)
+{
+    if (batch)
+        encode_batch(writer, batch, &writer->next);
+    else
+        batch_segment_clear(&writer->next);
 }
 
 /* ---- offsets ---- */

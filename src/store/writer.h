@@ -134,6 +134,11 @@ bool writer_submit(struct writer *writer, const struct write_batch *batch,
                    void (*done)(const struct write_result *result, void *arg), void *arg)
     __attribute__((warn_unused_result));
 
+/* Makes the statements of a batch that is likely to be submitted next, so that it takes less time
+ * then; at any time. It must not change in between: whoever changes it calls this again. NULL
+ * forgets it, as any submit does. Not for batches that take numbers. */
+void writer_prepare(struct writer *writer, const struct write_batch *batch);
+
 struct partition_offset {
     const char *topic;
     int32_t partition;

@@ -1,11 +1,10 @@
-#include "store/ledger_send.h"
+#include "store/ledger_encode.h"
 
 #include <libpq-fe.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "base/memory.h"
-#include "store/params.h"
 
 const char *hole_reason_name(enum hole_reason reason)
 {
@@ -52,8 +51,8 @@ static void on_runs(const struct pg_result *pg_result, void *arg)
     snprintf(found->split_series, sizeof found->split_series, "%s", PQgetvalue(result, 0, 1));
 }
 
-static bool send_runs(struct connection *connection, const char *group_id,
-                      const struct ledger_update *update, struct ledger_found *found)
+static void add_runs(struct segment *segment, const char *group_id,
+                     const struct ledger_update *update, struct ledger_found *found)
 {
     struct params params = params_new(8);
     params_add_text(&params, group_id);
@@ -68,14 +67,14 @@ static bool send_runs(struct connection *connection, const char *group_id,
         array_add_int8(to, run->to);
         array_add_bytes(accepted, bytes_of(run->accepted ? "\1" : "\0", 1));
     }
-    return params_send_asking(&params, connection,
-                              "SELECT opened, split FROM ledger_take_runs($1::text, $2::text[],"
-                              " $3::integer[], $4::text[], $5::text[], $6::bigint[], $7::bigint[],"
-                              " $8::boolean[])",
-                              on_runs, found);
+    segment_add(segment,
+                "SELECT opened, split FROM ledger_take_runs($1::text, $2::text[],"
+                " $3::integer[], $4::text[], $5::text[], $6::bigint[], $7::bigint[],"
+                " $8::boolean[])",
+                &params, on_runs, found);
 }
 
-static bool send_late(struct connection *connection, const struct ledger_update *update)
+static void add_late(struct segment *segment, const struct ledger_update *update)
 {
     struct params params = params_new(3);
     struct buffer *tables = params_add_array(&params, PG_TEXT, update->n_late);
@@ -86,12 +85,12 @@ static bool send_late(struct connection *connection, const struct ledger_update 
         array_add_bytes(series, update->late[i].name.series);
         array_add_int8(sequences, update->late[i].sequence);
     }
-    return params_send(&params, connection,
-                       "SELECT ledger_heal($1::text[], $2::text[], $3::bigint[])");
+    segment_add(segment, "SELECT ledger_heal($1::text[], $2::text[], $3::bigint[])", &params, NULL,
+                NULL);
 }
 
-static bool send_gaps(struct connection *connection, const char *group_id,
-                      const struct ledger_update *update)
+static void add_gaps(struct segment *segment, const char *group_id,
+                     const struct ledger_update *update)
 {
     struct params params = params_new(8);
     params_add_text(&params, group_id);
@@ -106,24 +105,26 @@ static bool send_gaps(struct connection *connection, const char *group_id,
         array_add_int8(to, gap->to);
         array_add_bytes(reasons, bytes_of_string(hole_reason_name(gap->reason)));
     }
-    return params_send(&params, connection,
-                       "INSERT INTO sequence_gaps (group_id, topic, partition, table_name, series,"
-                       " from_seq, to_seq, reason) SELECT $1::text, g.* FROM unnest($2::text[],"
-                       " $3::integer[], $4::text[], $5::text[], $6::bigint[], $7::bigint[],"
-                       " $8::text[]) AS g");
+    segment_add(segment,
+                "INSERT INTO sequence_gaps (group_id, topic, partition, table_name, series,"
+                " from_seq, to_seq, reason) SELECT $1::text, g.* FROM unnest($2::text[],"
+                " $3::integer[], $4::text[], $5::text[], $6::bigint[], $7::bigint[],"
+                " $8::text[]) AS g",
+                &params, NULL, NULL);
 }
 
-static bool send_places(struct connection *connection, const char *group_id,
-                        const struct ledger_update *update)
+static void add_series_places(struct segment *segment, const char *group_id,
+                              const struct ledger_update *update)
 {
     struct params params = params_new(5);
     params_add_text(&params, group_id);
     struct places places = add_places(&params, update->n_places);
     for (size_t i = 0; i < update->n_places; i++)
         add_place(&places, &update->places[i]);
-    return params_send(&params, connection,
-                       "SELECT ledger_place_series($1::text, $2::text[], $3::integer[],"
-                       " $4::text[], $5::text[])");
+    segment_add(segment,
+                "SELECT ledger_place_series($1::text, $2::text[], $3::integer[],"
+                " $4::text[], $5::text[])",
+                &params, NULL, NULL);
 }
 
 static void add_time(struct buffer *array, int64_t ms)
@@ -132,7 +133,7 @@ static void add_time(struct buffer *array, int64_t ms)
     array_add_value(array, VALUE_TIME, &time);
 }
 
-static bool send_ranges(struct connection *connection, const struct ledger_update *update)
+static void add_ranges(struct segment *segment, const struct ledger_update *update)
 {
     struct params params = params_new(7);
     struct buffer *tables = params_add_array(&params, PG_TEXT, update->n_ranges);
@@ -152,17 +153,23 @@ static bool send_ranges(struct connection *connection, const struct ledger_updat
         add_time(min_times, range->min_time_ms);
         add_time(max_times, range->max_time_ms);
     }
-    return params_send(&params, connection,
-                       "SELECT ledger_widen($1::text[], $2::text[], $3::date[], $4::bigint[],"
-                       " $5::bigint[], $6::timestamptz[], $7::timestamptz[])");
+    segment_add(segment,
+                "SELECT ledger_widen($1::text[], $2::text[], $3::date[], $4::bigint[],"
+                " $5::bigint[], $6::timestamptz[], $7::timestamptz[])",
+                &params, NULL, NULL);
 }
 
-bool ledger_send(struct connection *connection, const char *group_id,
-                 const struct ledger_update *update, struct ledger_found *found)
+void ledger_encode(const struct ledger_update *update, const char *group_id,
+                   struct ledger_found *found, struct segment *segment)
 {
-    return (!update->n_runs || send_runs(connection, group_id, update, found)) &&
-           (!update->n_late || send_late(connection, update)) &&
-           (!update->n_gaps || send_gaps(connection, group_id, update)) &&
-           (!update->n_places || send_places(connection, group_id, update)) &&
-           (!update->n_ranges || send_ranges(connection, update));
+    if (update->n_runs)
+        add_runs(segment, group_id, update, found);
+    if (update->n_late)
+        add_late(segment, update);
+    if (update->n_gaps)
+        add_gaps(segment, group_id, update);
+    if (update->n_places)
+        add_series_places(segment, group_id, update);
+    if (update->n_ranges)
+        add_ranges(segment, update);
 }
