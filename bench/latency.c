@@ -60,7 +60,13 @@ static PGconn *connect_to(const char *url)
     return connection;
 }
 
-/* The n-th message of a symbol has number (n - 1) * symbols + the symbol's own. */
+/* How many messages of a symbol there are up to the one with this number. */
+static int64_t count_up_to(int64_t sequence, int symbol)
+{
+    return sequence > 0 ? (sequence - 1 - symbol) / MARKET_SYMBOLS + 1 : 0;
+}
+
+/* Messages number `from` to `to` of the symbol. */
 static int64_t mark_seen(struct run *run, int symbol, int64_t from, int64_t to, int64_t now_us)
 {
     for (int64_t n = from; n < to; n++) {
@@ -85,7 +91,7 @@ static void *watch(void *arg)
             die("%s", PQerrorMessage(connection));
         int64_t now_us = clock_monotonic_us();
         for (int i = 0; i < MARKET_SYMBOLS; i++) {
-            int64_t newest = strtoll(PQgetvalue(result, i, 0), NULL, 10);
+            int64_t newest = count_up_to(strtoll(PQgetvalue(result, i, 0), NULL, 10), i);
             if (newest > known[i])
                 last_us = now_us;
             n_seen += mark_seen(run, i, known[i], newest, now_us);

@@ -8,7 +8,9 @@
 
 struct feed *market_feed(int updates)
 {
-    return feed_new(MARKET_START_MS, 1, updates);
+    struct feed *feed = feed_new(MARKET_START_MS, 1, updates);
+    feed_share_counter(feed); /* as the shipped rules expect it */
+    return feed;
 }
 
 int32_t market_partition(int64_t number, int n_partitions)

@@ -14,7 +14,8 @@
 #define MARKET_SYMBOLS  20
 #define MARKET_START_MS INT64_C(1704067200000)
 
-/* The feed of the demo, from its first candle on; `updates` messages a candle. */
+/* The feed of the demo, from its first candle on; `updates` messages a candle; the n-th message has
+ * number n. */
 struct feed *market_feed(int updates);
 /* The partition of message number `number`: all of a symbol are in one. */
 int32_t market_partition(int64_t number, int n_partitions);

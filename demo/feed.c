@@ -23,6 +23,7 @@ struct candle {
 struct feed {
     struct candle candles[SYMBOLS];
     int updates;
+    int64_t step; /* from one number of a symbol to its next */
     size_t turn;
     uint64_t random;
 };
@@ -33,6 +34,7 @@ struct feed *feed_new(int64_t start_ms, int64_t first_seq, int updates)
     if (!feed)
         abort();
     feed->updates = updates;
+    feed->step = 1;
     feed->random = 0x9e3779b97f4a7c15u;
     for (size_t i = 0; i < SYMBOLS; i++) {
         struct candle *candle = &feed->candles[i];
@@ -47,6 +49,13 @@ struct feed *feed_new(int64_t start_ms, int64_t first_seq, int updates)
 void feed_free(struct feed *feed)
 {
     free(feed);
+}
+
+void feed_share_counter(struct feed *feed)
+{
+    feed->step = SYMBOLS;
+    for (size_t i = 0; i < SYMBOLS; i++)
+        feed->candles[i].seq += (int64_t)i;
 }
 
 /* xorshift64*; uniform in [0, 1). */
@@ -94,10 +103,11 @@ void feed_next(struct feed *feed, struct feed_message *message)
         "\"kline\":{\"openTime\":%" PRId64 ",\"closeTime\":%" PRId64 ","
         "\"open\":\"%.8f\",\"high\":\"%.8f\",\"low\":\"%.8f\",\"close\":\"%.8f\","
         "\"volume\":\"%.8f\",\"isFinal\":%s}}",
-        candle->seq++, now_ms, symbol, candle->open_ms, candle->open_ms + INTERVAL_MS - 1,
+        candle->seq, now_ms, symbol, candle->open_ms, candle->open_ms + INTERVAL_MS - 1,
         candle->open, candle->high, candle->low, candle->close, candle->volume,
         candle->updates == feed->updates ? "true" : "false");
     if (size < 0 || (size_t)size >= sizeof(message->value))
         abort();
     message->value_size = (size_t)size;
+    candle->seq += feed->step;
 }

@@ -12,6 +12,8 @@ struct feed;
  * candle gets `updates` messages. The same arguments make the same feed. free it with feed_free. */
 struct feed *feed_new(int64_t start_ms, int64_t first_seq, int updates);
 void feed_free(struct feed *feed);
+/* One counter for all symbols instead of one each. Before the first message. */
+void feed_share_counter(struct feed *feed);
 
 struct feed_message {
     char key[32];    /* "BTCUSDT_1m" */
