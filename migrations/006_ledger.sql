@@ -124,45 +124,45 @@ DECLARE
     reach CONSTANT bigint := 65536;
     ranges_max CONSTANT bigint := 32;
     r record;
-    near record;
 BEGIN
     FOR r IN
         SELECT * FROM unnest(p_tables, p_series, p_days, p_min_seqs, p_max_seqs, p_min_times, p_max_times)
             AS u(table_name, series, day, min_seq, max_seq, min_time, max_time)
         ORDER BY table_name, series, day, min_seq
     LOOP
-        SELECT g.min_seq, g.max_seq, g.min_time, g.max_time INTO near
-        FROM sequence_ranges g
+        UPDATE sequence_ranges g
+        SET min_seq = least(g.min_seq, r.min_seq), max_seq = greatest(g.max_seq, r.max_seq),
+            min_time = least(g.min_time, r.min_time), max_time = greatest(g.max_time, r.max_time)
         WHERE g.table_name = r.table_name AND g.series = r.series AND g.day = r.day
-          AND g.min_seq - reach <= r.max_seq AND g.max_seq >= r.min_seq - reach
-          AND NOT EXISTS (
-              SELECT FROM sequence_ranges o
-              WHERE o.table_name = r.table_name AND o.series = r.series AND o.day <> r.day
-                AND o.min_seq > least(g.max_seq, r.max_seq) AND o.min_seq < greatest(g.min_seq, r.min_seq))
-        ORDER BY g.min_seq LIMIT 1 FOR UPDATE;
-        IF NOT FOUND AND ranges_max <= (
+          AND g.min_seq = (
+              SELECT n.min_seq FROM sequence_ranges n
+              WHERE n.table_name = r.table_name AND n.series = r.series AND n.day = r.day
+                AND n.min_seq - reach <= r.max_seq AND n.max_seq >= r.min_seq - reach
+                AND NOT EXISTS (
+                    SELECT FROM sequence_ranges o
+                    WHERE o.table_name = r.table_name AND o.series = r.series AND o.day <> r.day
+                      AND o.min_seq > least(n.max_seq, r.max_seq) AND o.min_seq < greatest(n.min_seq, r.min_seq))
+              ORDER BY n.min_seq LIMIT 1);
+        CONTINUE WHEN FOUND;
+        IF ranges_max <= (
             SELECT count(*) FROM sequence_ranges g
             WHERE g.table_name = r.table_name AND g.series = r.series AND g.day = r.day) THEN
-            SELECT g.min_seq, g.max_seq, g.min_time, g.max_time INTO near
-            FROM sequence_ranges g
-            WHERE g.table_name = r.table_name AND g.series = r.series AND g.day = r.day
-            ORDER BY greatest(g.min_seq - r.max_seq, r.min_seq - g.max_seq), g.min_seq LIMIT 1 FOR UPDATE;
-        END IF;
-        IF NOT FOUND THEN
-            INSERT INTO sequence_ranges AS g
-            VALUES (r.table_name, r.series, r.day, r.min_seq, r.max_seq, r.min_time, r.max_time)
-            ON CONFLICT (table_name, series, day, min_seq) DO UPDATE
-            SET max_seq = greatest(g.max_seq, EXCLUDED.max_seq),
-                min_time = least(g.min_time, EXCLUDED.min_time),
-                max_time = greatest(g.max_time, EXCLUDED.max_time);
-        ELSIF near.min_seq > r.min_seq OR near.max_seq < r.max_seq
-           OR near.min_time > r.min_time OR near.max_time < r.max_time THEN
             UPDATE sequence_ranges g
             SET min_seq = least(g.min_seq, r.min_seq), max_seq = greatest(g.max_seq, r.max_seq),
                 min_time = least(g.min_time, r.min_time), max_time = greatest(g.max_time, r.max_time)
             WHERE g.table_name = r.table_name AND g.series = r.series AND g.day = r.day
-              AND g.min_seq = near.min_seq;
+              AND g.min_seq = (
+                  SELECT n.min_seq FROM sequence_ranges n
+                  WHERE n.table_name = r.table_name AND n.series = r.series AND n.day = r.day
+                  ORDER BY greatest(n.min_seq - r.max_seq, r.min_seq - n.max_seq), n.min_seq LIMIT 1);
+            CONTINUE WHEN FOUND;
         END IF;
+        INSERT INTO sequence_ranges AS g
+        VALUES (r.table_name, r.series, r.day, r.min_seq, r.max_seq, r.min_time, r.max_time)
+        ON CONFLICT (table_name, series, day, min_seq) DO UPDATE
+        SET max_seq = greatest(g.max_seq, EXCLUDED.max_seq),
+            min_time = least(g.min_time, EXCLUDED.min_time),
+            max_time = greatest(g.max_time, EXCLUDED.max_time);
     END LOOP;
 END $$;
 
