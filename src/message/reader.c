@@ -128,9 +128,10 @@ static struct bytes scalar_text(const struct reading *reading, const struct json
     return raw_text(reading, found);
 }
 
-static bool has_number(const struct json_found *found, struct bytes text)
+/* What it says has still to be read as one. */
+static bool may_be_number(const struct json_found *found)
 {
-    return found->kind == FOUND_NUMBER || (found->kind == FOUND_STRING && value_is_numeric(text));
+    return found->kind == FOUND_NUMBER || found->kind == FOUND_STRING;
 }
 
 static bool read_text(const struct json_found *found, struct bytes text, struct value *value)
@@ -141,19 +142,19 @@ static bool read_text(const struct json_found *found, struct bytes text, struct 
 
 static bool read_whole(const struct json_found *found, struct bytes text, struct value *value)
 {
-    return has_number(found, text) && value_parse_int8(text, &value->int8);
+    return may_be_number(found) && value_parse_int8(text, &value->int8);
 }
 
 static bool read_float8(const struct json_found *found, struct bytes text, struct value *value)
 {
     value->source = text;
-    return has_number(found, text) && value_parse_float8(text, &value->float8);
+    return may_be_number(found) && value_parse_float8(text, &value->float8);
 }
 
 static bool read_numeric(const struct json_found *found, struct bytes text, struct value *value)
 {
     value->text = text;
-    return has_number(found, text);
+    return found->kind == FOUND_NUMBER || (found->kind == FOUND_STRING && value_is_numeric(text));
 }
 
 static bool read_bool(const struct json_found *found, struct value *value)
