@@ -2,14 +2,20 @@
 
 #include <stdlib.h>
 
+/* A row, and a number that tells it from most others: its key's hash while rows are gathered, then
+ * what it is sorted by. */
+struct place {
+    uint64_t number;
+    const struct row *row; /* NULL: free */
+};
+
 /* The rows of one table while they are gathered: open addressing, a power of two of places, at most
  * half of them taken. */
 struct group {
     const struct table_def *table;
     size_t n_seen;
-    const struct row **places;
+    struct place *places;
     size_t mask;
-    size_t n_rows;
 };
 
 struct groups {
@@ -65,22 +71,40 @@ static bool wins(const struct row *later, const struct row *earlier)
 
 static void put_row(struct group *group, const struct row *row)
 {
-    size_t place = hash_key(row) & group->mask;
-    while (group->places[place] && !same_key(group->places[place], row))
-        place = (place + 1) & group->mask;
-
-    if (!group->places[place]) {
-        group->places[place] = row;
-        group->n_rows++;
-    } else if (wins(row, group->places[place])) {
-        group->places[place] = row;
-    }
+    uint64_t hash = hash_key(row);
+    size_t at = hash & group->mask;
+    while (group->places[at].row &&
+           (group->places[at].number != hash || !same_key(group->places[at].row, row)))
+        at = (at + 1) & group->mask;
+    if (!group->places[at].row || wins(row, group->places[at].row))
+        group->places[at] = (struct place){hash, row};
 }
 
-static int compare_keys(const void *left, const void *right)
+/* In the order of the values wherever it differs. */
+static uint64_t order_of(const struct value *value)
 {
-    const struct row *a = *(const struct row *const *)left;
-    const struct row *b = *(const struct row *const *)right;
+    uint64_t order = 0;
+    if (value->is_null)
+        return order;
+    switch (value->type) {
+    case VALUE_INT8:
+    case VALUE_TIME:
+        return (uint64_t)value->int8 ^ UINT64_C(1) << 63;
+    case VALUE_TEXT:
+        for (size_t i = 0; i < sizeof(order); i++)
+            order = order << 8 | (i < value->text.size ? (unsigned char)value->text.data[i] : 0);
+        return order;
+    case VALUE_FLOAT8:
+    case VALUE_NUMERIC:
+    case VALUE_BOOL:
+    case VALUE_JSON:
+        return order;
+    }
+    return order;
+}
+
+static int compare_keys(const struct row *a, const struct row *b)
+{
     for (size_t i = 0; i < a->table->n_key; i++) {
         size_t column = a->table->key[i];
         int order = value_compare(&a->values[column], &b->values[column]);
@@ -88,6 +112,15 @@ static int compare_keys(const void *left, const void *right)
             return order;
     }
     return 0;
+}
+
+static int compare_places(const void *left, const void *right)
+{
+    const struct place *a = left;
+    const struct place *b = right;
+    if (a->number != b->number)
+        return a->number < b->number ? -1 : 1;
+    return compare_keys(a->row, b->row);
 }
 
 static int compare_tables(const void *left, const void *right)
@@ -134,15 +167,27 @@ static void make_places(struct group *group, struct arena *arena)
     memset(group->places, 0, places * sizeof(*group->places));
 }
 
-/* The places become the list of rows: moved together, then sorted. */
-static struct write_rows close_group(struct group *group)
+/* Moves the rows together and sorts them; returns how many there are. */
+static size_t sort_places(struct group *group)
 {
     size_t n_rows = 0;
-    for (size_t place = 0; place <= group->mask; place++)
-        if (group->places[place])
-            group->places[n_rows++] = group->places[place];
-    qsort(group->places, n_rows, sizeof(*group->places), compare_keys);
-    return (struct write_rows){.table = group->table, .rows = group->places, .n_rows = n_rows};
+    size_t first = group->table->n_key > 0 ? group->table->key[0] : 0;
+    for (size_t at = 0; at <= group->mask; at++) {
+        const struct row *row = group->places[at].row;
+        if (row)
+            group->places[n_rows++] = (struct place){order_of(&row->values[first]), row};
+    }
+    qsort(group->places, n_rows, sizeof(*group->places), compare_places);
+    return n_rows;
+}
+
+static struct write_rows close_group(struct group *group, struct arena *arena)
+{
+    size_t n_rows = sort_places(group);
+    const struct row **rows = arena_alloc(arena, n_rows * sizeof(*rows));
+    for (size_t i = 0; i < n_rows; i++)
+        rows[i] = group->places[i].row;
+    return (struct write_rows){.table = group->table, .rows = rows, .n_rows = n_rows};
 }
 
 static void reduce_rows(const struct batch *batch, size_t from, size_t to, struct arena *arena,
@@ -161,7 +206,7 @@ static void reduce_rows(const struct batch *batch, size_t from, size_t to, struc
     out->n_tables = groups.count;
     for (size_t i = 0; i < groups.count; i++) {
         out->n_seen[i] = groups.items[i].n_seen;
-        out->tables[i] = close_group(&groups.items[i]);
+        out->tables[i] = close_group(&groups.items[i], arena);
     }
 }
 

@@ -56,6 +56,7 @@ static void encode_offsets(struct segment *segment, const struct write_batch *ba
                 &params, NULL, NULL);
 }
 
+/* Row by row, as each row's values lie together. */
 static void encode_rows(struct segment *segment, const struct schema *schema,
                         const struct write_rows *rows, enum upsert_order order)
 {
@@ -63,12 +64,12 @@ static void encode_rows(struct segment *segment, const struct schema *schema,
     enum value_type *wire_types = NULL;
     char *sql = schema_upsert_sql(schema, table, order, &wire_types);
     struct params params = params_new(table->n_columns);
-    for (size_t column = 0; column < table->n_columns; column++) {
-        enum value_type wire = wire_types[column];
-        struct buffer *array = params_add_array(&params, array_element(wire), rows->n_rows);
-        for (size_t i = 0; i < rows->n_rows; i++)
-            array_add_value(array, wire, &rows->rows[i]->values[column]);
-    }
+    for (size_t column = 0; column < table->n_columns; column++)
+        params_add_array(&params, array_element(wire_types[column]), rows->n_rows);
+    for (size_t i = 0; i < rows->n_rows; i++)
+        for (size_t column = 0; column < table->n_columns; column++)
+            array_add_value(&params.arrays[column], wire_types[column],
+                            &rows->rows[i]->values[column]);
     segment_add(segment, sql, &params, NULL, NULL);
     free(wire_types);
     free(sql);
