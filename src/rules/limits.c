@@ -1,7 +1,6 @@
 #include "rules/limits.h"
 
 #include <lauxlib.h>
-#include <stdlib.h>
 
 #include "rules/internal.h"
 
@@ -30,12 +29,12 @@ void *rules_limits_allocate(void *user_data, void *block, size_t old_size, size_
     struct rules_limits *limits = user_data;
     if (new_size == 0) {
         limits->memory_used -= old_size;
-        free(block);
+        pool_release(&limits->pool, block, old_size);
         return NULL;
     }
     if (is_refused(limits, old_size, new_size))
         return NULL;
-    void *moved = realloc(block, new_size);
+    void *moved = pool_resize(&limits->pool, block, old_size, new_size);
     if (moved)
         limits->memory_used += new_size - old_size;
     else

@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "rules/pool.h"
 #include "rules/watchdog.h"
 
 /* How deep functions of the host may call back into Lua, one inside the other. */
@@ -15,6 +16,7 @@
 struct rules_limits {
     size_t memory_used;
     size_t memory_max;
+    struct pool pool;   /* opened before the state is made, closed after it */
     size_t allocated;   /* bytes handed out since it was last looked whether time is over */
     bool unlimited;     /* the host itself works (creation, collection, closing): no refusals */
     bool out_of_memory; /* in this call an allocation was refused */

@@ -146,6 +146,7 @@ struct rules_state *rules_state_bare(const struct rules_options *options, struct
         die("no memory for a JSON parser");
     state->limits.unlimited = true;
     state->limits.memory_max = options->memory_bytes;
+    pool_open(&state->limits.pool);
     state->L = lua_newstate(rules_limits_allocate, &state->limits);
     if (!state->L) {
         error_set(err, "cannot create a Lua state: this LuaJIT takes no allocator (GC64 needed)");
@@ -204,6 +205,7 @@ void rules_state_free(struct rules_state *state)
         return;
     if (state->L)
         lua_close(state->L);
+    pool_close(&state->limits.pool);
     for (size_t i = 0; i < state->def.n_streams; i++)
         reader_plan_free(state->def.streams[i].plan);
     reader_free(state->reader);
