@@ -18,6 +18,8 @@
 #include "ingest/placement.h"
 #include "ingest/probe.h"
 #include "ingest/quiet.h"
+#include "ingest/readiness.h"
+#include "ingest/stop.h"
 #include "ingest/subscription.h"
 #include "ingest/vigil.h"
 
@@ -25,28 +27,6 @@
 #define TICK_MS         100
 #define LAG_INTERVAL_MS 1000
 #define TURN_US         20000 /* reading gives way to other events after so long */
-#define LEAVE_MS        1000  /* of the time to stop, for leaving the group */
-
-enum loop_state {
-    LOOP_RUNNING,    /* in the group once there are rules */
-    LOOP_DRAINING,   /* stopping: what is gathered is written */
-    LOOP_ANNOUNCING, /* Kafka is told how far it is */
-    LOOP_LEAVING,    /* the group is left */
-    LOOP_STOPPED,
-};
-
-#define AFTER(state) (1u << (state))
-
-static const struct {
-    const char *name;
-    unsigned next;
-} STATES[] = {
-    [LOOP_RUNNING] = {"running", AFTER(LOOP_DRAINING)},
-    [LOOP_DRAINING] = {"draining", AFTER(LOOP_ANNOUNCING)},
-    [LOOP_ANNOUNCING] = {"announcing", AFTER(LOOP_LEAVING)},
-    [LOOP_LEAVING] = {"leaving", AFTER(LOOP_STOPPED)},
-    [LOOP_STOPPED] = {"stopped", 0},
-};
 
 struct loop_events {
     struct event *consumer;
@@ -58,7 +38,7 @@ struct loop_events {
 struct loop {
     struct ingest_options options;
     struct mailbox *mailbox;
-    enum loop_state state;
+    struct stop stop;
     struct event_base *base;
     struct loop_events events;
     char *conninfo;
@@ -87,18 +67,14 @@ struct loop {
     int64_t let_go_at_ms;  /* and until then at most */
     bool hurry;            /* look at paused streams at once */
     bool recheck;          /* the connection was lost: does PostgreSQL hold what it confirmed? */
-    int64_t deadline_ms;   /* of the clean stop */
     int64_t lag_at_ms;
     struct log_limit lost_limit;
     struct buffer reasons;
 };
 
-static void set_state(struct loop *loop, enum loop_state state)
+static bool is_running(const struct loop *loop)
 {
-    if (!(STATES[loop->state].next & AFTER(state)))
-        die("worker: %s may not follow %s", STATES[state].name, STATES[loop->state].name);
-    log_debug(COMPONENT, "worker %d is %s", loop->options.number, STATES[state].name);
-    loop->state = state;
+    return loop->stop.state == STOP_RUNNING;
 }
 
 /* ---- events that other parts report: they only ask for another step ---- */
@@ -236,15 +212,7 @@ static void on_held(const struct refused_table *refused, void *arg)
     struct loop *loop = arg;
     holds_add(&loop->holds, refused, loop->counts, clock_monotonic_ms());
     batch_drop_topic(&loop->gathering->batch, 0, refused->topic);
-    for (size_t i = 0; i < loop->partitions.count; i++) {
-        struct partition *partition = loop->partitions.items[i];
-        bool stands =
-            partition->state == PARTITION_READING || partition->state == PARTITION_DOUBTED;
-        if (stands && strcmp(partition->topic, refused->topic) == 0) {
-            partition->next = partition->stored;
-            partition_set_state(partition, PARTITION_HELD);
-        }
-    }
+    partitions_hold(&loop->partitions, refused->topic);
     consumer_place(loop->consumer, &loop->partitions);
 }
 
@@ -299,21 +267,12 @@ static void schema_step(struct loop *loop)
     loop->has_schema = true;
 }
 
-static void resume_topic(struct loop *loop, const char *topic)
-{
-    for (size_t i = 0; i < loop->partitions.count; i++) {
-        struct partition *partition = loop->partitions.items[i];
-        if (partition->state == PARTITION_HELD && strcmp(partition->topic, topic) == 0)
-            partition_set_state(partition, PARTITION_READING);
-    }
-}
-
 static void holds_step(struct loop *loop, int64_t now_ms)
 {
     bool resumed = false;
     const char *topic;
     while ((topic = holds_take_due(&loop->holds, now_ms, loop->hurry))) {
-        resume_topic(loop, topic);
+        partitions_resume(&loop->partitions, topic);
         resumed = true;
     }
     if (resumed)
@@ -363,8 +322,8 @@ static void recheck_step(struct loop *loop)
 
 static bool may_send(const struct loop *loop)
 {
-    bool checking = loop->state == LOOP_RUNNING && placement_is_checking(loop->placement);
-    return loop->has_schema && !loop->schema && delivery_is_idle(loop->delivery) && !checking;
+    bool checking = is_running(loop) && placement_is_checking(loop->placement);
+    return loop->has_schema && delivery_is_idle(loop->delivery) && !checking;
 }
 
 /* A full batch is made ready while the one before it is written, unless something waits for the
@@ -372,7 +331,7 @@ static bool may_send(const struct loop *loop)
 static void queue_step(struct loop *loop, int64_t now_ms)
 {
     bool is_wanted = loop->schema || loop->recheck || announce_is_due(&loop->announce, now_ms) ||
-                     quiet_is_due(loop->quiet, now_ms);
+                     quiet_is_due(loop->quiet, now_ms) || vigil_is_due(loop->vigil);
     if (loop->sending && !is_wanted && gather_is_full(&loop->gather, loop->gathering))
         delivery_prepare_next(loop->delivery, &loop->gathering->batch);
 }
@@ -380,21 +339,22 @@ static void queue_step(struct loop *loop, int64_t now_ms)
 static void flow_step(struct loop *loop, int64_t now_ms)
 {
     enum gather_result gathered = GATHER_EMPTY;
-    if (loop->state == LOOP_RUNNING)
+    if (is_running(loop))
         gathered = gather_turn(loop);
     announce_step(&loop->announce, now_ms);
-    if (loop->state == LOOP_RUNNING) {
+    if (is_running(loop)) {
         quiet_step(loop->quiet, now_ms);
         vigil_step(loop->vigil, now_ms);
     }
     delivery_step(loop->delivery, now_ms);
-    if (loop->state == LOOP_RUNNING)
+    schema_step(loop);
+    if (is_running(loop))
         recheck_step(loop);
     if (may_send(loop) && is_due(loop, gathered)) {
         send_gathered(loop);
         delivery_step(loop->delivery, now_ms);
     }
-    if (loop->state == LOOP_RUNNING)
+    if (is_running(loop))
         queue_step(loop, now_ms);
     if (gathered == GATHER_MORE ||
         (gathered == GATHER_FULL && loop->gathering->batch.n_entries == 0))
@@ -415,51 +375,9 @@ static void lag_step(struct loop *loop, int64_t now_ms)
     counts_say_saved(loop->counts, false);
 }
 
-/* ---- the clean stop ---- */
-
 static bool is_drained(const struct loop *loop)
 {
     return delivery_is_idle(loop->delivery) && loop->gathering->batch.n_entries == 0;
-}
-
-static void stop_step(struct loop *loop, int64_t now_ms)
-{
-    if (loop->state == LOOP_DRAINING &&
-        (is_drained(loop) || now_ms >= loop->deadline_ms - LEAVE_MS)) {
-        if (!is_drained(loop))
-            log_warn(COMPONENT,
-                     "worker %d stops with messages that are not stored; they will be "
-                     "read again",
-                     loop->options.number);
-        counts_say_saved(loop->counts, true);
-        announce_all(&loop->announce);
-        set_state(loop, LOOP_ANNOUNCING);
-    }
-    /* Kafka need not be awaited: what counts is in PostgreSQL, and the group finds out by itself.
-     */
-    bool deaf = consumer_is_silent(loop->consumer);
-    if (loop->state == LOOP_ANNOUNCING && (consumer_commits_in_flight(loop->consumer) == 0 ||
-                                           deaf || now_ms >= loop->deadline_ms - LEAVE_MS / 2)) {
-        if (deaf)
-            log_info(COMPONENT, "worker %d stops without a word to Kafka, which does not answer",
-                     loop->options.number);
-        else
-            consumer_close(loop->consumer);
-        set_state(loop, LOOP_LEAVING);
-    }
-    if (loop->state == LOOP_LEAVING &&
-        (consumer_is_closed(loop->consumer) || deaf || now_ms >= loop->deadline_ms)) {
-        set_state(loop, LOOP_STOPPED);
-        event_base_loopbreak(loop->base);
-    }
-}
-
-static void begin_stop(struct loop *loop, int64_t now_ms)
-{
-    /* A little earlier than the process, which then still sees it end. */
-    int timeout_ms = loop->options.settings->shutdown_timeout_ms;
-    loop->deadline_ms = now_ms + timeout_ms - timeout_ms / 10;
-    set_state(loop, LOOP_DRAINING);
 }
 
 /* ---- what other threads want and may know ---- */
@@ -473,31 +391,22 @@ static void read_mail(struct loop *loop, int64_t now_ms)
         loop->schema = mail.schema;
         delivery_forget_next(loop->delivery);
     }
-    if (mail.stop && loop->state < LOOP_DRAINING)
-        begin_stop(loop, now_ms);
-}
-
-static void describe(const struct loop *loop, struct buffer *out)
-{
-    if (!writer_is_ready(loop->writer))
-        buffer_printf(out, "PostgreSQL: %s\n", writer_trouble(loop->writer));
-    if (!loop->has_schema && !loop->schema)
-        buffer_append_string(out, "the schema of the database is not known yet\n");
-    if (!consumer_is_connected(loop->consumer))
-        buffer_printf(out, "Kafka: no broker is connected\n");
-    if (*consumer_trouble(loop->consumer))
-        buffer_printf(out, "%s\n", consumer_trouble(loop->consumer));
-    if (*placement_trouble(loop->placement))
-        buffer_printf(out, "%s\n", placement_trouble(loop->placement));
-    if (*delivery_trouble(loop->delivery))
-        buffer_printf(out, "%s\n", delivery_trouble(loop->delivery));
-    holds_describe(&loop->holds, out);
+    if (mail.stop)
+        stop_begin(&loop->stop, loop->options.settings->shutdown_timeout_ms, now_ms);
 }
 
 static void publish_readiness(struct loop *loop)
 {
+    const struct readiness readiness = {
+        .writer = loop->writer,
+        .consumer = loop->consumer,
+        .placement = loop->placement,
+        .delivery = loop->delivery,
+        .holds = &loop->holds,
+        .has_schema = loop->has_schema || loop->schema,
+    };
     buffer_clear(&loop->reasons);
-    describe(loop, &loop->reasons);
+    readiness_describe(&readiness, &loop->reasons);
     mailbox_publish(loop->mailbox, &loop->reasons);
 }
 
@@ -508,9 +417,8 @@ static void step(struct loop *loop)
     consumer_poll(loop->consumer);
     if (loop->taken) {
         let_go_step(loop, now_ms);
-    } else if (loop->state <= LOOP_DRAINING) {
-        schema_step(loop);
-        if (loop->state < LOOP_DRAINING) {
+    } else if (loop->stop.state <= STOP_DRAINING) {
+        if (is_running(loop)) {
             subscription_follow(&loop->subscription, loop->options.rules, loop->consumer);
             holds_step(loop, now_ms);
             placement_step(loop->placement, now_ms);
@@ -518,7 +426,9 @@ static void step(struct loop *loop)
         flow_step(loop, now_ms);
         lag_step(loop, now_ms);
     }
-    stop_step(loop, now_ms);
+    stop_step(&loop->stop, is_drained(loop), now_ms);
+    if (loop->stop.state == STOP_STOPPED)
+        event_base_loopbreak(loop->base);
 }
 
 /* ---- the thread ---- */
@@ -604,6 +514,10 @@ static void open_parts(struct loop *loop)
                                   loop->ledger, &delivery, loop);
     loop->announce = (struct announce){
         .writer = loop->writer, .consumer = loop->consumer, .partitions = &loop->partitions};
+    loop->stop = (struct stop){.worker = loop->options.number,
+                               .consumer = loop->consumer,
+                               .announce = &loop->announce,
+                               .counts = loop->counts};
     const struct quiet_options quiet = {.writer = loop->writer,
                                         .consumer = loop->consumer,
                                         .partitions = &loop->partitions,

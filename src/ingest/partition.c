@@ -115,3 +115,25 @@ void partitions_clear(struct partitions *partitions)
     free(partitions->items);
     *partitions = (struct partitions){0};
 }
+
+void partitions_hold(struct partitions *partitions, const char *topic)
+{
+    for (size_t i = 0; i < partitions->count; i++) {
+        struct partition *partition = partitions->items[i];
+        bool stands =
+            partition->state == PARTITION_READING || partition->state == PARTITION_DOUBTED;
+        if (stands && strcmp(partition->topic, topic) == 0) {
+            partition->next = partition->stored;
+            partition_set_state(partition, PARTITION_HELD);
+        }
+    }
+}
+
+void partitions_resume(struct partitions *partitions, const char *topic)
+{
+    for (size_t i = 0; i < partitions->count; i++) {
+        struct partition *partition = partitions->items[i];
+        if (partition->state == PARTITION_HELD && strcmp(partition->topic, topic) == 0)
+            partition_set_state(partition, PARTITION_READING);
+    }
+}

@@ -48,6 +48,11 @@ struct partition *partitions_find(struct partitions *partitions, const char *top
 /* Forgets all; their gauges leave the exposition. */
 void partitions_clear(struct partitions *partitions);
 
+/* Those of the topic that are consumed, or would be: HELD, at what is stored. */
+void partitions_hold(struct partitions *partitions, const char *topic);
+/* Those that were held: READING. */
+void partitions_resume(struct partitions *partitions, const char *topic);
+
 /* Aborts when `state` may not follow the present one. */
 void partition_set_state(struct partition *partition, enum partition_state state);
 const char *partition_state_name(enum partition_state state);

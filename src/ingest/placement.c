@@ -174,18 +174,26 @@ static size_t take_known(struct placement *placement, const char *source)
     return n_unknown;
 }
 
-static void on_read(bool ok, const struct error *err, void *arg)
+/* PostgreSQL has answered. True when the answer is good and still wanted. */
+static bool take_answer(struct placement *placement, bool ok, const char *what,
+                        const struct error *err)
 {
-    struct placement *placement = arg;
     placement->busy = false;
     placement->options.on_progress(placement->options.arg);
     if (placement->busy_round != placement->round)
+        return false;
+    if (ok)
+        placement->trouble.text[0] = '\0';
+    else
+        try_later(placement, what, err);
+    return ok;
+}
+
+static void on_read(bool ok, const struct error *err, void *arg)
+{
+    struct placement *placement = arg;
+    if (!take_answer(placement, ok, "offsets cannot be read from PostgreSQL", err))
         return;
-    if (!ok) {
-        try_later(placement, "offsets cannot be read from PostgreSQL", err);
-        return;
-    }
-    placement->trouble.text[0] = '\0';
     size_t n_unknown = take_known(placement, "from PostgreSQL");
     set_state(placement, n_unknown > 0 ? PLACEMENT_ASK : PLACEMENT_DONE);
 }
@@ -193,15 +201,8 @@ static void on_read(bool ok, const struct error *err, void *arg)
 static void on_init(bool ok, const struct error *err, void *arg)
 {
     struct placement *placement = arg;
-    placement->busy = false;
-    placement->options.on_progress(placement->options.arg);
-    if (placement->busy_round != placement->round)
+    if (!take_answer(placement, ok, "offsets cannot be kept in PostgreSQL", err))
         return;
-    if (!ok) {
-        try_later(placement, "offsets cannot be kept in PostgreSQL", err);
-        return;
-    }
-    placement->trouble.text[0] = '\0';
     size_t n_unknown = take_known(placement, "new to PostgreSQL, from Kafka");
     set_state(placement, n_unknown > 0 ? PLACEMENT_READ : PLACEMENT_DONE);
 }
@@ -246,15 +247,8 @@ static bool holds_what_was_confirmed(const struct placement *placement)
 static void on_checked(bool ok, const struct error *err, void *arg)
 {
     struct placement *placement = arg;
-    placement->busy = false;
-    placement->options.on_progress(placement->options.arg);
-    if (placement->busy_round != placement->round)
+    if (!take_answer(placement, ok, "offsets cannot be read from PostgreSQL", err))
         return;
-    if (!ok) {
-        try_later(placement, "offsets cannot be read from PostgreSQL", err);
-        return;
-    }
-    placement->trouble.text[0] = '\0';
     set_state(placement, PLACEMENT_DONE);
     if (!holds_what_was_confirmed(placement))
         placement->options.on_moved(placement->options.arg);

@@ -218,6 +218,11 @@ static void keep_first(struct vigil *vigil)
 
 /* ---- the step ---- */
 
+bool vigil_is_due(const struct vigil *vigil)
+{
+    return vigil->state == VIGIL_RESTING && vigil->has_unsaved;
+}
+
 void vigil_step(struct vigil *vigil, int64_t now_ms)
 {
     if (vigil->state == VIGIL_ASKING)
@@ -226,8 +231,7 @@ void vigil_step(struct vigil *vigil, int64_t now_ms)
         vigil->first_at_ms = now_ms + FIRST_MS;
         keep_first(vigil);
     }
-    if (vigil->state == VIGIL_RESTING && vigil->has_unsaved &&
-        writer_is_ready(vigil->options.writer))
+    if (vigil_is_due(vigil) && writer_is_ready(vigil->options.writer))
         save(vigil);
     if (vigil->state == VIGIL_RESTING && now_ms >= vigil->ask_at_ms) {
         vigil->ask_at_ms = now_ms + INTERVAL_MS;

@@ -8,6 +8,7 @@
 #ifndef INGEST_VIGIL_H
 #define INGEST_VIGIL_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "ingest/consumer.h"
@@ -32,6 +33,8 @@ struct vigil_options {
 struct vigil *vigil_new(const struct vigil_options *options);
 /* The writer goes first, the consumer and the probe later. */
 void vigil_free(struct vigil *vigil);
+/* It waits for the writer. */
+bool vigil_is_due(const struct vigil *vigil);
 /* When something is due and the writer is free. Partitions may come and go in between. */
 void vigil_step(struct vigil *vigil, int64_t now_ms);
 
