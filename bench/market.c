@@ -34,6 +34,43 @@ struct rules_generation *market_rules(const char *lua_dir, const char *stream_na
     die("no stream %s in %s", stream_name, lua_dir);
 }
 
+static int compare_rows(const void *left, const void *right)
+{
+    const struct row *a = left, *b = right;
+    for (size_t i = 0; i < a->table->n_key; i++) {
+        size_t column = a->table->key[i];
+        int order = value_compare(&a->values[column], &b->values[column]);
+        if (order != 0)
+            return order;
+    }
+    return 0;
+}
+
+static struct row make_row(struct rules_state *state, size_t stream, struct feed *feed,
+                           struct arena *arena)
+{
+    struct feed_message made;
+    struct map_result result;
+    feed_next(feed, &made);
+    struct message message = {.topic = "feed",
+                              .timestamp_ms = -1,
+                              .payload = arena_copy(arena, bytes_of(made.value, made.value_size))};
+    rules_map(state, stream, &message, arena, &result);
+    if (result.verdict != MAP_ROWS || result.n_rows != 1)
+        die("the rules make no row of a message");
+    return result.rows[0];
+}
+
+const struct row *market_rows(struct rules_generation *generation, size_t stream, struct feed *feed,
+                              size_t n, struct arena *arena)
+{
+    struct row *rows = arena_alloc(arena, n * sizeof(*rows));
+    for (size_t i = 0; i < n; i++)
+        rows[i] = make_row(generation->states[0], stream, feed, arena);
+    qsort(rows, n, sizeof(*rows), compare_rows);
+    return rows;
+}
+
 long market_number(const char *text)
 {
     char *end;

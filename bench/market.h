@@ -8,7 +8,9 @@
 
 #include <librdkafka/rdkafka.h>
 
+#include "base/arena.h"
 #include "demo/feed.h"
+#include "model/table.h"
 #include "rules/generation.h"
 
 #define MARKET_SYMBOLS  20
@@ -22,6 +24,10 @@ int32_t market_partition(int64_t number, int n_partitions);
 
 /* The rules of `lua_dir` with one state; *stream gets the number of the stream named so. */
 struct rules_generation *market_rules(const char *lua_dir, const char *stream_name, size_t *stream);
+
+/* The rows that the rules make of the next `n` messages, one each, sorted by key. */
+const struct row *market_rows(struct rules_generation *generation, size_t stream, struct feed *feed,
+                              size_t n, struct arena *arena);
 
 /* A whole positive number from the command line. */
 long market_number(const char *text);

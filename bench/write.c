@@ -27,18 +27,6 @@ struct load {
     struct buffer *columns;
 };
 
-static int compare_rows(const void *left, const void *right)
-{
-    const struct row *a = left, *b = right;
-    for (size_t i = 0; i < a->table->n_key; i++) {
-        size_t column = a->table->key[i];
-        int order = value_compare(&a->values[column], &b->values[column]);
-        if (order != 0)
-            return order;
-    }
-    return 0;
-}
-
 static struct load encode(const struct statement_text *statement, const struct row *rows, size_t n)
 {
     size_t n_columns = statement->table->n_columns;
@@ -52,35 +40,16 @@ static struct load encode(const struct statement_text *statement, const struct r
     return load;
 }
 
-/* One row of each message: the feed has no other. */
-static struct row make_row(struct rules_state *state, size_t stream, struct feed *feed,
-                           struct arena *arena)
-{
-    struct feed_message made;
-    struct map_result result;
-    feed_next(feed, &made);
-    struct message message = {.topic = "feed",
-                              .timestamp_ms = -1,
-                              .payload = arena_copy(arena, bytes_of(made.value, made.value_size))};
-    rules_map(state, stream, &message, arena, &result);
-    if (result.verdict != MAP_ROWS || result.n_rows != 1)
-        die("the rules make no row of a message");
-    return result.rows[0];
-}
-
-static struct load make_load(struct rules_state *state, size_t stream, struct feed *feed, size_t n,
-                             struct statement_text *statement)
+static struct load make_load(struct rules_generation *generation, size_t stream, struct feed *feed,
+                             size_t n, struct statement_text *statement)
 {
     struct arena arena = {0};
-    struct row *rows = arena_alloc(&arena, n * sizeof(*rows));
-    for (size_t i = 0; i < n; i++)
-        rows[i] = make_row(state, stream, feed, &arena);
+    const struct row *rows = market_rows(generation, stream, feed, n, &arena);
     if (!statement->sql) {
         statement->table = rows[0].table;
         statement->sql =
             schema_upsert_sql(NULL, statement->table, UPSERT_IN_ORDER, &statement->types);
     }
-    qsort(rows, n, sizeof(*rows), compare_rows);
     struct load load = encode(statement, rows, n);
     arena_free(&arena);
     return load;
@@ -130,7 +99,7 @@ int main(int argc, char **argv)
     struct feed *feed = market_feed(1);
     struct load *loads = memory_zero(count / batch + 1, sizeof(*loads));
     for (size_t made = 0; made < count; made += batch)
-        loads[n_loads++] = make_load(generation->states[0], stream, feed,
+        loads[n_loads++] = make_load(generation, stream, feed,
                                      count - made < batch ? count - made : batch, &statement);
     feed_free(feed);
 

@@ -85,7 +85,7 @@ static struct part *add(struct kit *kit, int partition, const struct stream_def 
         values[COLUMN_AT] = (struct value){.type = VALUE_TIME};
         part->mapped.rows[i] = (struct row){&table, values};
     }
-    numbers_note(part, arena);
+    numbers_note(part, &kit->batch);
     return part;
 }
 

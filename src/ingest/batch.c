@@ -18,6 +18,7 @@ void batch_reset(struct batch *batch)
     arena_reset(&batch->arena);
     batch->n_entries = 0;
     batch->payload_bytes = 0;
+    batch->has_unnumbered = false;
     batch->rules_hash = NULL;
 }
 

@@ -41,7 +41,8 @@ struct batch {
     size_t n_entries;
     size_t capacity;
     size_t payload_bytes;
-    int64_t began_us; /* monotonic, when the first entry came */
+    bool has_unnumbered; /* there are rows to be numbered (numbers.h) */
+    int64_t began_us;    /* monotonic, when the first entry came */
     const char *rules_hash;
     void (*release)(void *kept);
 };

@@ -98,7 +98,7 @@ static void map_message(struct load *load, struct rules_state *state, struct ent
             part->mapped.reason = clean(arena, part->mapped.reason);
             part->mapped.symbol = clean(arena, part->mapped.symbol);
         }
-        numbers_note(part, arena);
+        numbers_note(part, &load->batch);
         part++;
     }
 }

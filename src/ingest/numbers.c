@@ -24,7 +24,7 @@ static size_t count_values(const struct map_result *mapped)
     return count;
 }
 
-void numbers_note(struct part *part, struct arena *arena)
+void numbers_note(struct part *part, struct batch *batch)
 {
     const struct map_result *mapped = &part->mapped;
     part->n_unnumbered = 0;
@@ -34,7 +34,8 @@ void numbers_note(struct part *part, struct arena *arena)
     if (count == 0)
         return;
 
-    part->unnumbered = arena_alloc(arena, count * sizeof(*part->unnumbered));
+    batch->has_unnumbered = true;
+    part->unnumbered = arena_alloc(&batch->arena, count * sizeof(*part->unnumbered));
     for (size_t i = 0; i < mapped->n_rows; i++) {
         size_t columns[PER_ROW];
         size_t n = list_columns(mapped->rows[i].table, columns);
@@ -52,7 +53,7 @@ static bool needs_number(const struct entry *entry, const struct part *part)
 size_t numbers_count(const struct batch *batch, size_t from, size_t to)
 {
     size_t count = 0;
-    for (size_t i = from; i < to; i++) {
+    for (size_t i = from; batch->has_unnumbered && i < to; i++) {
         const struct entry *entry = &batch->entries[i];
         for (size_t p = 0; p < entry->n_parts; p++)
             count += needs_number(entry, &entry->parts[p]);

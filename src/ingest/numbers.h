@@ -11,7 +11,7 @@
 #include "ingest/batch.h"
 
 /* After a part was mapped: notes which values are to be numbered, none for other streams. */
-void numbers_note(struct part *part, struct arena *arena);
+void numbers_note(struct part *part, struct batch *batch);
 
 /* How many numbers entries [from, to) need. */
 size_t numbers_count(const struct batch *batch, size_t from, size_t to);
