@@ -81,19 +81,21 @@ static void is_in_nobodys_way(void **state)
         close(fds[i]);
 }
 
+/* Two may wait. Which of three does not is open: a place is free while somebody is asked again. */
 static void answers_at_once_when_too_many_wait(void **state)
 {
     (void)state;
     struct answer answer;
-    int fds[] = {begin("/ask/always"), begin("/ask/always")};
-    WAIT_UNTIL(metric(WAITING) == 2);
-    int64_t began_ms = clock_monotonic_ms();
-    get(port, "/ask/always", "", &answer);
-    assert_int_equal(answer.status, 200);
-    /* Not the 5 s that it may take; a place can be free while one of the two is asked again. */
-    assert_true(clock_monotonic_ms() - began_ms < 3000);
-    for (size_t i = 0; i < 2; i++)
+    int fds[] = {begin("/ask/always"), begin("/ask/always"), begin("/ask/always")};
+    struct pollfd pollers[] = {{fds[0], POLLIN, 0}, {fds[1], POLLIN, 0}, {fds[2], POLLIN, 0}};
+    assert_true(poll(pollers, 3, 3000) > 0); /* not the 5 s that it may take */
+    for (size_t i = 0; i < 3; i++) {
+        if (pollers[i].revents) {
+            hear(fds[i], &answer);
+            assert_int_equal(answer.status, 200);
+        }
         close(fds[i]);
+    }
 }
 
 static void leaves_when_its_client_does(void **state)
