@@ -130,7 +130,8 @@ static void on_post_check(struct admin_request *request, void *arg)
     struct check *check = memory_zero(1, sizeof *check);
     check->request = request;
     check->candidate = candidate;
-    fit_load_schema(admin->control, rules_generation_def(candidate), NULL, on_check_schema, check);
+    fit_load_schema(admin->control, rules_generation_def(candidate), NULL, true, on_check_schema,
+                    check);
 }
 
 struct admin_rules *admin_rules_register(struct admin_server *server, struct reload *reload,

@@ -48,7 +48,7 @@ static struct schema_answer read_schema(const struct settings *settings,
     char *database = settings_database(settings);
     struct control *control = control_new(answer.base, database, settings->db_connect_timeout_ms);
 
-    fit_load_schema(control, def, NULL, on_schema, &answer);
+    fit_load_schema(control, def, NULL, true, on_schema, &answer);
     event_base_dispatch(answer.base);
     control_free(control);
     free(database);

@@ -105,7 +105,7 @@ static void add_text(const char ***texts, size_t *n, const char *text)
 }
 
 void fit_load_schema(struct control *control, const struct rules_def *def,
-                     const struct rules_def *also,
+                     const struct rules_def *also, bool with_queries,
                      void (*done)(struct schema *schema, const struct error *err, void *arg),
                      void *arg)
 {
@@ -116,7 +116,7 @@ void fit_load_schema(struct control *control, const struct rules_def *def,
         for (size_t i = 0; defs[d] && i < defs[d]->n_streams; i++)
             for (size_t t = 0; t < defs[d]->streams[i].n_tables; t++)
                 add_text(&tables, &wish.n_tables, defs[d]->streams[i].tables[t].name);
-        for (size_t i = 0; defs[d] && i < defs[d]->n_endpoints; i++)
+        for (size_t i = 0; with_queries && defs[d] && i < defs[d]->n_endpoints; i++)
             for (size_t q = 0; q < defs[d]->endpoints[i].n_queries; q++)
                 add_text(&statements, &wish.n_statements, defs[d]->endpoints[i].queries[q].sql);
     }

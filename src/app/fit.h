@@ -9,9 +9,10 @@
 #include "rules/generation.h"
 #include "store/control.h"
 
-/* control_load_schema() of all that one or two sets of rules (NULL: none) name. */
+/* control_load_schema() of all that one or two sets of rules (NULL: none) name; without queries:
+ * what their streams name. */
 void fit_load_schema(struct control *control, const struct rules_def *def,
-                     const struct rules_def *also,
+                     const struct rules_def *also, bool with_queries,
                      void (*done)(struct schema *schema, const struct error *err, void *arg),
                      void *arg);
 

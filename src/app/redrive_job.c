@@ -88,7 +88,7 @@ struct redrive_job *redrive_job_start(struct event_base *base, const struct sett
     job->arg = arg;
     job->later = evtimer_new(base, on_later, job);
 
-    fit_load_schema(control, rules_generation_def(generation), NULL, on_schema, job);
+    fit_load_schema(control, rules_generation_def(generation), NULL, false, on_schema, job);
     return job;
 }
 

@@ -254,7 +254,7 @@ static void load_schema(struct reload *reload,
                         void (*done)(struct schema *, const struct error *, void *))
 {
     fit_load_schema(reload->options.control, def_of(reload->current), def_of(reload->candidate),
-                    done, reload);
+                    true, done, reload);
 }
 
 static void take_schema(struct reload *reload, struct schema *schema)

@@ -34,6 +34,23 @@ static void on_description(const struct pg_result *result, void *arg)
 
 static void ask_next(struct describing *describing);
 
+/* The last segment's end is that of the whole. */
+static void on_reset(enum segment_outcome outcome, const struct segment_failure *failure, void *arg)
+{
+    end(arg, outcome == SEGMENT_LOST ? outcome : SEGMENT_DONE, failure);
+}
+
+static void send_setting(struct describing *describing, const char *sql, segment_end_cb on_set)
+{
+    struct segment_failure none = {0};
+    const struct statement statement = {.sql = sql};
+    if (connection_send(describing->connection, &statement, NULL, describing) &&
+        connection_sync(describing->connection, on_set, describing))
+        return;
+    error_set(&none.err, "the connection was lost");
+    end(describing, SEGMENT_LOST, &none);
+}
+
 static void on_end(enum segment_outcome outcome, const struct segment_failure *failure, void *arg)
 {
     struct describing *describing = arg;
@@ -47,6 +64,10 @@ static void on_end(enum segment_outcome outcome, const struct segment_failure *f
         bool lacks_table = strcmp(failure->sqlstate, UNDEFINED_TABLE) == 0;
         statement->verdict = lacks_table ? STATEMENT_LACKS_TABLE : STATEMENT_WRONG;
         statement->err = failure->err;
+    } else if (outcome == SEGMENT_FAILED) {
+        describing->at = describing->schema->n_statements; /* locked or busy: the rest waits too */
+        ask_next(describing);
+        return;
     }
     describing->at++;
     ask_next(describing);
@@ -57,7 +78,7 @@ static void ask_next(struct describing *describing)
     const struct schema *schema = describing->schema;
     struct segment_failure none = {0};
     if (describing->at == schema->n_statements) {
-        end(describing, SEGMENT_DONE, &none);
+        send_setting(describing, "SET lock_timeout = 0", on_reset);
         return;
     }
     const struct statement statement = {.sql = schema->statements[describing->at].sql,
@@ -69,12 +90,23 @@ static void ask_next(struct describing *describing)
     end(describing, SEGMENT_LOST, &none);
 }
 
+static void on_set(enum segment_outcome outcome, const struct segment_failure *failure, void *arg)
+{
+    if (outcome == SEGMENT_LOST)
+        end(arg, outcome, failure);
+    else
+        ask_next(arg);
+}
+
 void statements_describe(struct connection *connection, struct schema *schema, segment_end_cb done,
                          void *arg)
 {
     struct describing *describing = memory_zero(1, sizeof *describing);
     *describing = (struct describing){connection, schema, 0, done, arg};
-    ask_next(describing);
+    if (schema->n_statements > 0)
+        send_setting(describing, "SET lock_timeout = 1000", on_set);
+    else
+        end(describing, SEGMENT_DONE, &(struct segment_failure){0});
 }
 
 void statements_free(struct schema *schema)
