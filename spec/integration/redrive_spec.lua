@@ -298,6 +298,57 @@ describe("re-driving", function()
         "AND group_id = '%s' AND max_seq IS NULL ORDER BY series"):format(r.topic, r.group)))
   end)
 
+  it("closes the gaps of messages of which nobody could tell the number, once all are stored",
+    function()
+      open_own "market_data_v2"
+      local function gaps()
+        local found = {}
+        for i, row in ipairs(r.database:rows [[
+            SELECT concat_ws(' ', coalesce(series, '*'), from_seq, to_seq, reason) AS line
+            FROM sequence_gaps ORDER BY from_seq, series NULLS FIRST, to_seq]]) do
+          found[i] = row.line
+        end
+        return found
+      end
+      r:send { candle("A", 0, 1, 10, 1) }
+      -- Cut off, as a producer's bug had it: the spec repairs the bytes, as an operator may.
+      local cut = candle("B", 0, 5, 12)
+      r:send {
+        { value = cut:sub(1, -2), key = "nobody" }, { value = candle("C", 0, 1, 13, -1) },
+        candle("A", 1, 1, 15, 1), { value = candle("B", 1, 6, 17):sub(1, -2), key = "B_1m" },
+        candle("A", 2, 1, 20, 1),
+      }
+      assert.are.same({ "* 10 12 rejected", "C 12 13 rejected", "B 15 19 rejected" }, gaps())
+      local function repair(condition)
+        r.database:exec("UPDATE rejected_messages SET payload = payload || '}'::bytea " ..
+          "WHERE stage = 'decode' AND " .. condition)
+      end
+      repair '"offset" > 3' -- the first one is still pending, and so the gaps behind it stay
+      assert.are.equal(0, (redrive()))
+      assert.are.same({
+        "* 10 12 rejected", "C 12 13 rejected", "B 15 16 rejected", "B 17 19 rejected",
+      }, gaps())
+      repair '"offset" < 3'
+      r.database:exec(
+        "UPDATE rejected_messages SET payload = replace(convert_from(payload, 'UTF8'), " ..
+        "'\"v\":-1', '\"v\":1')::bytea WHERE stage = 'map'")
+      assert.are.equal(0, (redrive "--dry-run"))
+      assert.are.equal(4, #gaps())
+      assert.are.equal(0, (redrive()))
+      assert.are.same({}, gaps())
+      assert.are.equal(6, r.database:number "SELECT count(*) FROM market_klines")
+    end)
+
+  it("leaves a gap open whose message was deleted before it was run again", function()
+    open()
+    r:send { candle("A", 0, 1, 3000, 1), { value = "{", key = "x" }, candle("A", 1, 1, 3005, 1) }
+    r.database:exec "DELETE FROM rejected_messages"
+    send_while_mistaken { candle("A", 2, 1, 3006) }
+    assert.are.equal(0, (redrive()))
+    assert.are.same({ { from_seq = "3000", to_seq = "3004" } },
+      r.database:rows "SELECT from_seq, to_seq FROM sequence_gaps")
+  end)
+
   it("counts dense numbers as having been read", function()
     rules = copy_rules "market_data_v2"
     r = road.open { env = { LUA_DIR = rules.directory, RULES_WATCH_MS = "0",

@@ -175,12 +175,17 @@ static void names_the_migration_that_is_missing(void **state)
         "migrations/009_ingest_marks.sql is not applied: column "
         "ingest_offsets.marks is missing; run scripts/migrate (installed: core-service-migrate)");
     assert_true(kit_apply(kit, "009_ingest_marks.sql", &err));
+    assert_false(check_migrations(kit, &err));
+    assert_string_equal(err.text, "migrations/010_settled_gaps.sql is not applied: column "
+                                  "sequence_gaps.read_to is missing; run scripts/migrate "
+                                  "(installed: core-service-migrate)");
+    assert_true(kit_apply(kit, "010_settled_gaps.sql", &err));
     if (!check_migrations(kit, &err))
         fail_msg("%s", err.text);
     kit_sql(kit, "DROP FUNCTION ingest_move_offsets");
     assert_false(check_migrations(kit, &err));
     assert_non_null(strstr(err.text, "function ingest_move_offsets is missing"));
-    kit_sql(kit, "ALTER TABLE rejected_messages DROP redriven_at");
+    kit_sql(kit, "ALTER TABLE rejected_messages DROP redriven_at CASCADE");
     assert_false(check_migrations(kit, &err));
     assert_non_null(strstr(err.text, "column rejected_messages.redriven_at is missing"));
 }

@@ -136,14 +136,33 @@ static void add_message(struct redrive *redrive, const struct rejected_message *
         entry->parts[0].stream = &def->streams[stream];
 }
 
+static void on_settled(const struct error *err, void *arg)
+{
+    end(arg, err);
+}
+
+/* All messages are dealt with; what they had left open in the ledger is closed where nothing of it
+ * is pending. */
+static void settle_gaps(struct redrive *redrive)
+{
+    if (redrive->options.dry_run)
+        end(redrive, NULL);
+    else
+        rejected_settle(redrive->options.control, redrive->filter.group_id, on_settled, redrive);
+}
+
 static void on_page(const struct rejected_message *messages, size_t n, const struct error *err,
                     void *arg)
 {
     struct redrive *redrive = arg;
     if (redrive->state == REDRIVE_ENDED)
         return;
-    if (!messages || n == 0) {
-        end(redrive, messages ? NULL : err);
+    if (!messages) {
+        end(redrive, err);
+        return;
+    }
+    if (n == 0) {
+        settle_gaps(redrive);
         return;
     }
     redrive->ids = arena_alloc(&redrive->batch.arena, n * sizeof *redrive->ids);

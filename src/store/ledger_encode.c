@@ -107,9 +107,13 @@ static void add_gaps(struct segment *segment, const char *group_id,
     }
     segment_add(segment,
                 "INSERT INTO sequence_gaps (group_id, topic, partition, table_name, series,"
-                " from_seq, to_seq, reason) SELECT $1::text, g.* FROM unnest($2::text[],"
-                " $3::integer[], $4::text[], $5::text[], $6::bigint[], $7::bigint[],"
-                " $8::text[]) AS g",
+                " from_seq, to_seq, reason, read_to)"
+                " SELECT $1::text, g.*, o.next_offset"
+                " FROM unnest($2::text[], $3::integer[], $4::text[], $5::text[],"
+                "  $6::bigint[], $7::bigint[], $8::text[])"
+                "  AS g (topic, partition, table_name, series, from_seq, to_seq, reason)"
+                " LEFT JOIN ingest_offsets o ON o.group_id = $1::text"
+                "  AND o.topic = g.topic AND o.partition = g.partition",
                 &params, NULL, NULL);
 }
 

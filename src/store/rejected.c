@@ -183,3 +183,20 @@ void rejected_summary(struct control *control, const char *group_id, size_t limi
     const char *const values[] = {group_id, text};
     control_query(control, summary_sql, values, 2, take_summary, (control_done)done, arg);
 }
+
+/* ---- the ledger's gaps ---- */
+
+typedef void (*settle_cb)(const struct error *err, void *arg);
+
+static void take_settled(const struct pg_result *result, const struct error *err, control_done done,
+                         void *arg)
+{
+    ((settle_cb)done)(result ? NULL : err, arg);
+}
+
+void rejected_settle(struct control *control, const char *group_id, settle_cb done, void *arg)
+{
+    const char *const values[] = {group_id};
+    control_query(control, "SELECT ledger_settle($1::text)", values, 1, take_settled,
+                  (control_done)done, arg);
+}

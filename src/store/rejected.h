@@ -70,4 +70,9 @@ typedef void (*rejected_summary_cb)(const struct rejected_kind *kinds, size_t n,
 void rejected_summary(struct control *control, const char *group_id, size_t limit,
                       rejected_summary_cb done, void *arg);
 
+/* Closes the gaps of the ledger whose rejected messages have all been stored or skipped
+ * (ledger_settle): what a re-drive does at its end. */
+void rejected_settle(struct control *control, const char *group_id,
+                     void (*done)(const struct error *err, void *arg), void *arg);
+
 #endif

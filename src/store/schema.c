@@ -43,6 +43,7 @@ static const struct requirement requirements[] = {
     {"sequence_gaps", "reason", "006_ledger.sql"},
     {"sequence_bounds", "base_seq", "006_ledger.sql"},
     {"ingest_offsets", "marks", "009_ingest_marks.sql"},
+    {"sequence_gaps", "read_to", "010_settled_gaps.sql"},
 };
 
 #define N_REQUIREMENTS (sizeof requirements / sizeof requirements[0])
