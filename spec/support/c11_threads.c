@@ -14,6 +14,7 @@ _Static_assert(sizeof(cnd_t) == sizeof(pthread_cond_t), "cnd_t is a pthread_cond
 /* What the sanitizer says of libraries that it does not see into:
  * - librdkafka counts references with atomics that the sanitizer does not see, and destroys a lock
  *   of an object that has none left. This program has no such locks of its own.
+ *   Messages too: its threads free what was read here, after it was given back.
  * - libpq itself closes the socket of a lost connection. libevent then has its own epoll set forget
  *   a number that another thread may have been given meanwhile: the set does not know it (ENOENT).
  */
@@ -21,6 +22,7 @@ const char *__tsan_default_suppressions(void);
 const char *__tsan_default_suppressions(void)
 {
     return "race_top:pthread_rwlock_destroy\n"
+           "called_from_lib:librdkafka.so.1\n"
            "race_top:epoll_ctl\n";
 }
 

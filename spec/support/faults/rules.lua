@@ -29,13 +29,17 @@ end
 
 -- Its examples would not let it pass.
 local function broken(text)
-  return (text:gsub("map = function%(k%)", '%0\n    if k then return nil, "reject", "broken" end')
-    :gsub("examples = %b{}", "examples = {}"))
+  local wrong, maps = text:gsub("map = function%(k%)",
+    '%0\n    if k then return nil, "reject", "broken" end')
+  local bare, examples = wrong:gsub("examples = samples%.examples%b()", "examples = {}")
+  assert(maps == 1 and examples == 1, "the stream is not written as it was")
+  return bare
 end
 
 local function reload(s, text)
   save(s.env.LUA_DIR .. STREAM, text)
-  s.services[1]:admin("/admin/rules/reload", { method = "POST" })
+  local answer = s.services[1]:admin("/admin/rules/reload", { method = "POST" })
+  assert(answer.status == 200, answer.body)
 end
 
 local function rejects_everything(s, rounds)
