@@ -550,11 +550,16 @@ bool writer_save_marks(struct writer *writer, const char *group_id,
         add_marks(marks, &partitions[i].marks);
     }
     if (!params_send(&params, writer->connection,
-                     "UPDATE ingest_offsets o SET marks = m.marks::bigint[]"
-                     " FROM unnest($2::text[], $3::integer[], $4::bigint[], $5::text[])"
-                     "  AS m (topic, partition, next_offset, marks)"
-                     " WHERE o.group_id = $1::text AND o.topic = m.topic"
-                     "  AND o.partition = m.partition AND o.next_offset = m.next_offset") ||
+                     /* a row that is locked is about to move: nothing is worth waiting for */
+                     "UPDATE ingest_offsets o SET marks = free.marks::bigint[]"
+                     " FROM (SELECT f.topic, f.partition, m.marks FROM ingest_offsets f"
+                     "  JOIN unnest($2::text[], $3::integer[], $4::bigint[], $5::text[])"
+                     "   AS m (topic, partition, next_offset, marks)"
+                     "   ON m.topic = f.topic AND m.partition = f.partition"
+                     "    AND m.next_offset = f.next_offset"
+                     "  WHERE f.group_id = $1::text FOR UPDATE OF f SKIP LOCKED) AS free"
+                     " WHERE o.group_id = $1::text AND o.topic = free.topic"
+                     "  AND o.partition = free.partition") ||
         !connection_sync(writer->connection, on_offsets_end, writer))
         return false;
     writer->work = WORK_MARKS;
