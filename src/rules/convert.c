@@ -48,6 +48,19 @@ void rules_push_field(lua_State *L, const struct value *value)
     }
 }
 
+void rules_push_fields(lua_State *L, const struct rules_stream *runtime,
+                       const struct record *record)
+{
+    lua_createtable(L, 0, (int)record->n_values);
+    for (size_t i = 0; i < record->n_values; i++) {
+        if (record->values[i].is_null)
+            continue;
+        lua_rawgeti(L, LUA_REGISTRYINDEX, runtime->fields[i]);
+        rules_push_field(L, &record->values[i]);
+        lua_rawset(L, -3);
+    }
+}
+
 /* ---- cells ---- */
 
 static void push_number_cell(lua_State *L, enum value_type type, struct bytes text)

@@ -11,8 +11,13 @@
 #include "message/reader.h"
 #include "model/value.h"
 
+struct rules_stream;
+
 /* Pushes a field of a message as Lua sees it: whole numbers beyond 2^53 as decimal strings. */
 void rules_push_field(lua_State *L, const struct value *value);
+/* Pushes a table of the fields that are there. */
+void rules_push_fields(lua_State *L, const struct rules_stream *runtime,
+                       const struct record *record);
 
 /* Pushes a cell of a result: numbers exactly (as number objects where a double is not enough), NaN
  * and the infinities as cs.null, json decoded. Raises. */

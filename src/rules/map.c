@@ -98,19 +98,6 @@ static void identify(struct mapping *mapping, const struct record *record)
 
 /* ---- arguments ---- */
 
-void rules_push_fields(lua_State *L, const struct rules_stream *runtime,
-                       const struct record *record)
-{
-    lua_createtable(L, 0, (int)record->n_values);
-    for (size_t i = 0; i < record->n_values; i++) {
-        if (record->values[i].is_null)
-            continue;
-        lua_rawgeti(L, LUA_REGISTRYINDEX, runtime->fields[i]);
-        rules_push_field(L, &record->values[i]);
-        lua_rawset(L, -3);
-    }
-}
-
 static void push_meta(lua_State *L, const struct mapping *mapping)
 {
     const struct message *message = mapping->message;

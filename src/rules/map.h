@@ -16,8 +16,4 @@ bool rules_take_rows(struct taker *taker, const struct stream_def *stream,
                      const struct rules_stream *runtime, int index, struct row **rows,
                      size_t *n_rows, struct error *reason);
 
-/* Pushes a table of the fields that are there. */
-void rules_push_fields(lua_State *L, const struct rules_stream *runtime,
-                       const struct record *record);
-
 #endif

@@ -6,7 +6,6 @@
 #include "model/series.h"
 #include "rules/convert.h"
 #include "rules/json.h"
-#include "rules/map.h"
 #include "rules/sandbox.h"
 
 #define LOG_INTERVAL_MS 10000
