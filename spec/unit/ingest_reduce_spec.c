@@ -214,6 +214,17 @@ static void keeps_the_row_with_the_greatest_number(void **state)
     assert_int_equal(fixture->reduced.tables[0].rows[0]->values[COLUMN_VALUE].int8, 100);
 }
 
+static void keeps_every_row_whose_key_is_null(void **state)
+{
+    struct fixture *fixture = *state;
+    for (int i = 0; i < 3; i++) {
+        add_row(&fixture->batch, &fixture->partition, &tables[1], 1, i, 100 + i);
+        fixture->batch.entries[i].parts[0].mapped.rows[0].values[COLUMN_KEY].is_null = true;
+    }
+    reduce_all(fixture);
+    assert_int_equal(fixture->reduced.tables[0].n_rows, 3);
+}
+
 static void keeps_the_older_good_row_when_the_newer_one_is_rejected(void **state)
 {
     struct fixture *fixture = *state;
@@ -305,6 +316,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(equals_message_by_message_however_it_is_cut),
         WITH_FIXTURE(keeps_the_row_with_the_greatest_number),
+        WITH_FIXTURE(keeps_every_row_whose_key_is_null),
         WITH_FIXTURE(keeps_the_older_good_row_when_the_newer_one_is_rejected),
         WITH_FIXTURE(moves_the_offsets_of_each_partition),
         WITH_FIXTURE(a_jump_moves_an_offset_without_a_row),

@@ -44,11 +44,13 @@ static struct group *find_group(struct groups *groups, const struct table_def *t
     return group;
 }
 
+/* NULL equals nothing, as in PostgreSQL's unique indexes: a row with one in its key is always new.
+ */
 static bool same_key(const struct row *a, const struct row *b)
 {
     for (size_t i = 0; i < a->table->n_key; i++) {
         size_t column = a->table->key[i];
-        if (value_compare(&a->values[column], &b->values[column]) != 0)
+        if (a->values[column].is_null || value_compare(&a->values[column], &b->values[column]) != 0)
             return false;
     }
     return true;
@@ -57,8 +59,12 @@ static bool same_key(const struct row *a, const struct row *b)
 static uint64_t hash_key(const struct row *row)
 {
     uint64_t hash = 0;
-    for (size_t i = 0; i < row->table->n_key; i++)
-        hash = value_hash(hash, &row->values[row->table->key[i]]);
+    for (size_t i = 0; i < row->table->n_key; i++) {
+        const struct value *value = &row->values[row->table->key[i]];
+        if (value->is_null) /* else all of these would look for a place in one chain */
+            hash += (uintptr_t)row * UINT64_C(0x9e3779b97f4a7c15);
+        hash = value_hash(hash, value);
+    }
     return hash;
 }
 
