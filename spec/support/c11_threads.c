@@ -13,7 +13,8 @@ _Static_assert(sizeof(cnd_t) == sizeof(pthread_cond_t), "cnd_t is a pthread_cond
 
 /* What the sanitizer says of libraries that it does not see into:
  * - librdkafka counts references with atomics that the sanitizer does not see, and destroys a lock
- *   of an object that has none left. This program has no such locks of its own.
+ *   of an object that has none left, or uses one that another of its threads has made. C11's locks
+ *   are librdkafka's alone; of the program's own none is a pthread_rwlock_t.
  *   Messages too: its threads free what was read here, after it was given back.
  * - libpq itself closes the socket of a lost connection. libevent then has its own epoll set forget
  *   a number that another thread may have been given meanwhile: the set does not know it (ENOENT).
@@ -22,6 +23,8 @@ const char *__tsan_default_suppressions(void);
 const char *__tsan_default_suppressions(void)
 {
     return "race_top:pthread_rwlock_destroy\n"
+           "race:^mtx_\n"
+           "race:^cnd_\n"
            "called_from_lib:librdkafka.so.1\n"
            "race_top:epoll_ctl\n";
 }
