@@ -61,12 +61,18 @@ bool lookup_is_idle(const struct lookup *lookup)
     return !lookup->running;
 }
 
-static bool ask_committed(struct lookup *lookup)
+static rd_kafka_topic_partition_list_t *list_items(const struct lookup *lookup, int64_t offset)
 {
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new((int)lookup->n_items);
     for (size_t i = 0; i < lookup->n_items; i++)
-        rd_kafka_topic_partition_list_add(list, lookup->items[i].topic, lookup->items[i].partition);
+        rd_kafka_topic_partition_list_add(list, lookup->items[i].topic, lookup->items[i].partition)
+            ->offset = offset;
+    return list;
+}
 
+static bool ask_committed(struct lookup *lookup)
+{
+    rd_kafka_topic_partition_list_t *list = list_items(lookup, RD_KAFKA_OFFSET_INVALID);
     rd_kafka_resp_err_t code = rd_kafka_committed(lookup->kafka, list, STEP_TIMEOUT_MS);
     if (code)
         error_set(&lookup->err, "committed offsets: %s", rd_kafka_err2str(code));
@@ -81,16 +87,30 @@ static bool ask_committed(struct lookup *lookup)
     return code == RD_KAFKA_RESP_ERR_NO_ERROR;
 }
 
-static bool ask_ends(struct lookup *lookup, struct lookup_item *item)
+/* The first or the last offsets of all. Not by rd_kafka_query_watermark_offsets(): once a broker is
+ * asked, that one heeds no time-out but the socket's. */
+static bool ask_ends(struct lookup *lookup, int64_t which)
 {
     if (atomic_load(&lookup->cancelled))
         return error_set(&lookup->err, "cancelled");
-    rd_kafka_resp_err_t code = rd_kafka_query_watermark_offsets(
-        lookup->kafka, item->topic, item->partition, &item->low, &item->high, STEP_TIMEOUT_MS);
+    const char *name = which == RD_KAFKA_OFFSET_END ? "last" : "first";
+    rd_kafka_topic_partition_list_t *list = list_items(lookup, which);
+    rd_kafka_resp_err_t code = rd_kafka_offsets_for_times(lookup->kafka, list, STEP_TIMEOUT_MS);
     if (code)
-        return error_set(&lookup->err, "first and last offset of %s/%" PRId32 ": %s", item->topic,
-                         item->partition, rd_kafka_err2str(code));
-    return true;
+        error_set(&lookup->err, "%s offsets: %s", name, rd_kafka_err2str(code));
+    for (int i = 0; !code && i < list->cnt; i++) {
+        const rd_kafka_topic_partition_t *found = &list->elems[i];
+        code = found->err;
+        if (code)
+            error_set(&lookup->err, "%s offset of %s/%" PRId32 ": %s", name, found->topic,
+                      found->partition, rd_kafka_err2str(code));
+        else if (which == RD_KAFKA_OFFSET_END)
+            lookup->items[i].high = found->offset;
+        else
+            lookup->items[i].low = found->offset;
+    }
+    rd_kafka_topic_partition_list_destroy(list);
+    return code == RD_KAFKA_RESP_ERR_NO_ERROR;
 }
 
 /* ---- is what was read still there? ---- */
@@ -168,9 +188,9 @@ static void compare(struct lookup *lookup)
 static void *ask(void *arg)
 {
     struct lookup *lookup = arg;
-    lookup->ok = lookup->compares_only || ask_committed(lookup);
-    for (size_t i = 0; lookup->ok && !lookup->compares_only && i < lookup->n_items; i++)
-        lookup->ok = ask_ends(lookup, &lookup->items[i]);
+    lookup->ok = lookup->compares_only ||
+                 (ask_committed(lookup) && ask_ends(lookup, RD_KAFKA_OFFSET_BEGINNING) &&
+                  ask_ends(lookup, RD_KAFKA_OFFSET_END));
     if (lookup->ok)
         compare(lookup);
     atomic_store(&lookup->answered, true);
