@@ -282,15 +282,15 @@ static void stop_counting(struct reader_pool *pool)
     metrics_free(counts);
 }
 
-/* What tells one execution from another. */
-static const char WHEN[] = "SELECT clock_timestamp()::text a, pg_sleep(0.1)::text b, $1::text c";
+/* What tells one execution from another; two may begin in one microsecond. */
+static const char WHICH[] = "SELECT gen_random_uuid()::text a, pg_sleep(0.1)::text b, $1::text c";
 
-static void ask_when(struct reader_pool *pool, struct answer *answer, const char *value,
-                     uint64_t since)
+static void ask_which(struct reader_pool *pool, struct answer *answer, const char *value,
+                      uint64_t since)
 {
     const char *const values[] = {value};
     memset(answer, 0, sizeof *answer);
-    reader_pool_query(pool, WHEN, values, 1, since, on_answer, answer);
+    reader_pool_query(pool, WHICH, values, 1, since, on_answer, answer);
     assert_false(answer->done);
 }
 
@@ -300,14 +300,14 @@ static void runs_one_statement_for_those_who_ask_the_same(void **state)
     struct reader_pool *pool = start_counting(kit);
     struct answer alike[N_ALIKE], other, null, later;
     for (int i = 0; i < N_ALIKE; i++)
-        ask_when(pool, &alike[i], "x", 0);
-    ask_when(pool, &other, "y", 0);
-    ask_when(pool, &null, NULL, 0);
+        ask_which(pool, &alike[i], "x", 0);
+    ask_which(pool, &other, "y", 0);
+    ask_which(pool, &null, NULL, 0);
     kit_run_until(kit, &alike[N_ALIKE - 1].done, "the last of those alike");
     for (int i = 0; i < N_ALIKE; i++)
         assert_string_equal(alike[i].text, alike[0].text);
     assert_int_equal(n_shared(), N_ALIKE - 1);
-    ask_when(pool, &later, "x", 0);
+    ask_which(pool, &later, "x", 0);
     kit_run_until(kit, &later.done, "one who comes after the rows");
     kit_run_until(kit, &other.done, "another value");
     kit_run_until(kit, &null.done, "no value");
@@ -324,10 +324,10 @@ static void goes_on_when_the_first_to_ask_cancels(void **state)
     struct reader_pool *pool = start_counting(kit);
     struct answer first = {0}, second, third;
     const char *const values[] = {"x"};
-    struct reader_query *query = reader_pool_query(pool, WHEN, values, 1, 0, on_answer, &first);
-    ask_when(pool, &second, "x", 0);
+    struct reader_query *query = reader_pool_query(pool, WHICH, values, 1, 0, on_answer, &first);
+    ask_which(pool, &second, "x", 0);
     reader_query_cancel(query);
-    ask_when(pool, &third, "x", 0);
+    ask_which(pool, &third, "x", 0);
     kit_run_until(kit, &third.done, "the others");
     assert_false(first.done);
     assert_int_equal(second.outcome, QUERY_OK);
@@ -356,13 +356,13 @@ static void never_gives_older_rows_to_who_has_seen_newer_ones(void **state)
     struct kit *kit = *state;
     struct reader_pool *pool = start_counting(kit);
     struct answer old, quick, fresh, joined;
-    ask_when(pool, &old, "x", 0);
+    ask_which(pool, &old, "x", 0);
     quick = ask_and_wait(kit, pool, "SELECT 1 a");
     assert_int_equal(quick.outcome, QUERY_OK);
     assert_false(old.done);
     uint64_t since = reader_pool_now(pool);
-    ask_when(pool, &fresh, "x", since);
-    ask_when(pool, &joined, "x", since);
+    ask_which(pool, &fresh, "x", since);
+    ask_which(pool, &joined, "x", since);
     kit_run_until(kit, &old.done, "the old one");
     kit_run_until(kit, &joined.done, "the fresh ones");
     assert_string_not_equal(fresh.text, old.text);
