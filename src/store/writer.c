@@ -487,6 +487,29 @@ bool writer_read_topics(struct writer *writer, const char *group_id, struct topi
     return true;
 }
 
+/* Places in partitions, as three arrays of a statement. */
+struct places {
+    struct buffer *topics;
+    struct buffer *partitions;
+    struct buffer *offsets;
+};
+
+static struct places add_places(struct params *params, size_t n)
+{
+    struct places places;
+    places.topics = params_add_array(params, PG_TEXT, n);
+    places.partitions = params_add_array(params, PG_INT4, n);
+    places.offsets = params_add_array(params, PG_INT8, n);
+    return places;
+}
+
+static void add_place(struct places *places, const char *topic, int32_t partition, int64_t offset)
+{
+    array_add_bytes(places->topics, bytes_of_string(topic));
+    array_add_int4(places->partitions, partition);
+    array_add_int8(places->offsets, offset);
+}
+
 bool writer_clear(struct writer *writer, const char *group_id,
                   const struct quiet_partition *partitions, size_t n_partitions,
                   offsets_done_cb done, void *arg)
@@ -497,14 +520,10 @@ bool writer_clear(struct writer *writer, const char *group_id,
     writer->arg = arg;
     struct params params = params_new(5);
     params_add_text(&params, group_id);
-    struct buffer *topics = params_add_array(&params, PG_TEXT, n_partitions);
-    struct buffer *numbers = params_add_array(&params, PG_INT4, n_partitions);
-    struct buffer *offsets = params_add_array(&params, PG_INT8, n_partitions);
+    struct places places = add_places(&params, n_partitions);
     struct buffer *clear_to = params_add_array(&params, PG_INT8, n_partitions);
     for (size_t i = 0; i < n_partitions; i++) {
-        array_add_bytes(topics, bytes_of_string(partitions[i].topic));
-        array_add_int4(numbers, partitions[i].partition);
-        array_add_int8(offsets, partitions[i].next_offset);
+        add_place(&places, partitions[i].topic, partitions[i].partition, partitions[i].next_offset);
         array_add_int8(clear_to, partitions[i].clear_to);
     }
     if (!params_send(&params, writer->connection,
@@ -539,14 +558,10 @@ bool writer_save_marks(struct writer *writer, const char *group_id,
     writer->arg = arg;
     struct params params = params_new(5);
     params_add_text(&params, group_id);
-    struct buffer *topics = params_add_array(&params, PG_TEXT, n_partitions);
-    struct buffer *numbers = params_add_array(&params, PG_INT4, n_partitions);
-    struct buffer *offsets = params_add_array(&params, PG_INT8, n_partitions);
+    struct places places = add_places(&params, n_partitions);
     struct buffer *marks = params_add_array(&params, PG_TEXT, n_partitions);
     for (size_t i = 0; i < n_partitions; i++) {
-        array_add_bytes(topics, bytes_of_string(partitions[i].topic));
-        array_add_int4(numbers, partitions[i].partition);
-        array_add_int8(offsets, partitions[i].next_offset);
+        add_place(&places, partitions[i].topic, partitions[i].partition, partitions[i].next_offset);
         add_marks(marks, &partitions[i].marks);
     }
     if (!params_send(&params, writer->connection,
